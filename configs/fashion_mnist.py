@@ -1,0 +1,10 @@
+"""Fashion-MNIST, 28x28, through tfds: the settings of MNIST."""
+
+from configs import mnist
+
+
+def get_config(method: str = "infovaegan"):
+    """The configuration; `method` is the suffix after the colon."""
+    config = mnist.get_config(method)
+    config.data.name = "fashion_mnist"
+    return config

@@ -1,0 +1,139 @@
+"""From a config to the things it names: optimisers, data, method, mesh.
+
+Beside `main` and `train` the only file that sees a config; below it everything takes plain
+arguments.
+"""
+
+import difflib
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import optax
+
+from ivg import data, devices
+from ivg.errors import UserError
+from ivg.methods import METHODS
+from ivg.players import Method
+
+
+class Run(NamedTuple):
+    """What training, evaluation and sampling share."""
+
+    method: Method
+    dataset: data.Dataset
+    mesh: jax.sharding.Mesh
+    init_key: jax.Array  # the parameters' own root
+    train_key: jax.Array  # step t uses fold_in(train_key, t)
+    eval_key: jax.Array  # evaluation has its own root
+
+
+def optimizer(name: str, learning_rate: float, **options: float) -> optax.GradientTransformation:
+    """An optimiser from its config section.
+
+    Args:
+        name: "adam" (b1, b2; eps 1e-8 outside the root) or "rmsprop" (decay, eps, momentum;
+            PyTorch's form: eps outside the root, the learning rate after the momentum).
+        learning_rate: per step, constant.
+        **options: the optimiser's own.
+
+    Raises:
+        UserError: for another name.
+    """
+    if name == "adam":
+        return optax.adam(learning_rate, **options)
+    if name == "rmsprop":
+        decay, eps = options.get("decay", 0.99), options.get("eps", 1e-8)
+        return optax.chain(
+            optax.scale_by_rms(decay=decay, eps=eps, initial_scale=0.0, eps_in_sqrt=False),
+            optax.trace(options.get("momentum", 0.0)),
+            optax.scale(-learning_rate),
+        )
+    raise UserError(f'there is no optimizer "{name}"; use "adam" or "rmsprop".')
+
+
+def make_method(name: str, *, image_shape, batch_size: int, hyper: Mapping) -> Method:
+    """The method `name` with the hyper-parameters of its config section.
+
+    Raises:
+        UserError: if there is no such method; the sentence names the nearest one.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        raise UserError(
+            f'there is no method "{name}"; {hint}The methods are: {", ".join(METHODS)}.'
+        )
+    hyper = dict(hyper)
+    tx = {player: optimizer(**spec) for player, spec in hyper.pop("optimizer").items()}
+    return METHODS[name](image_shape=image_shape, batch_size=batch_size, tx=tx, **hyper)
+
+
+def load_data(config: Mapping) -> data.Dataset:
+    """The data set of the config's `data` section."""
+    section = config["data"]
+    crop = section["crop"]
+    in_memory = {"auto": "auto", "yes": True, "no": False}
+    if section["in_memory"] not in in_memory:
+        raise UserError(
+            f'data.in_memory="{section["in_memory"]}" is not a choice; use "auto", "yes" or "no".'
+        )
+    return data.load(
+        section["name"],
+        data_dir=section["dir"] or None,
+        image_size=section["image_size"] or None,
+        crop=None if crop == "default" else int(crop) if crop.isdigit() else crop,
+        channels=section["channels"] or None,
+        labels_file=section["labels"] or None,
+        attributes=tuple(name for name in config["attributes"] if name),
+        bad_images=section["bad_images"],
+        test_fraction=section["test_fraction"],
+        seed=0,  # the split belongs to the data set: runs with other seeds share it
+        in_memory=in_memory[section["in_memory"]],
+        memory_limit_gb=section["memory_limit_gb"],
+    )
+
+
+def build(config: Mapping) -> Run:
+    """Everything that the config names, checked before anything is written.
+
+    Args:
+        config: the resolved config as plain dicts.
+
+    Raises:
+        UserError: for anything in it that cannot be.
+    """
+    check_numbers(config)
+    jax.config.update("jax_default_matmul_precision", config["precision"])
+    mesh = devices.make_mesh()
+    devices.check_batch_size(config["batch_size"], mesh)
+    dataset = load_data(config)
+    method = make_method(
+        config["method"],
+        image_shape=dataset.image_shape,
+        batch_size=config["batch_size"],
+        hyper=config[config["method"]],
+    )
+    init_key, train_key, eval_key = jax.random.split(jax.random.key(config["seed"]), 3)
+    return Run(method, dataset, mesh, init_key, train_key, eval_key)
+
+
+def check_numbers(config: Mapping) -> None:
+    """Raises UserError for counts that are not positive and for an unknown precision."""
+    for name in ("num_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+        if config[name] < 1:
+            raise UserError(f"{name}={config[name]} must be at least 1.")
+    for name in ("num_runs", "eval_images"):
+        if config[name] < 1:
+            raise UserError(f"{name}={config[name]} must be at least 1.")
+    precisions = ("default", "float32", "tensorfloat32", "bfloat16")
+    if config["precision"] not in precisions:
+        raise UserError(
+            f'precision="{config["precision"]}" is not a choice; use {", ".join(precisions)}.'
+        )
+
+
+def checkpoints(workdir: pathlib.Path) -> pathlib.Path:
+    """Where a run keeps its checkpoints."""
+    return workdir / "checkpoints"

@@ -1,0 +1,105 @@
+"""Data sets as uint8 images with labels or attributes: `load` one, then read it by `batches`."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+from ivg.data import digits, folder, tfds
+from ivg.data.decode import LazyImages
+from ivg.data.records import Dataset, Options, Split, nearest
+from ivg.errors import UserError
+
+__all__ = ["LOADERS", "Dataset", "LazyImages", "Split", "load"]
+
+LOADERS: dict[str, Callable[[Options], Dataset]] = {
+    "digits": digits.load,
+    "mnist": tfds.load_mnist,
+    "fashion_mnist": tfds.load_fashion_mnist,
+    "celeb_a": tfds.load_celeb_a,
+    "images": folder.load,
+}
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    image_size: int | None = None,
+    crop: int | str | None = None,
+    channels: int | None = None,
+    labels_file: str | pathlib.Path | None = None,
+    attributes: Sequence[str] = (),
+    bad_images: str = "error",
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    in_memory: bool | str = "auto",
+    memory_limit_gb: float = 4.0,
+) -> Dataset:
+    """Loads a data set; the same arguments and files always give the same.
+
+    Args:
+        name: digits (in scikit-learn, no download), mnist, fashion_mnist, celeb_a (prepared by
+            TensorFlow Datasets as array_record), or images (your own, in a folder or a zip).
+        data_dir: the directory of prepared data sets (None: TFDS_DATA_DIR, else
+            ~/tensorflow_datasets), or the folder or zip of your images.
+        image_size: side in pixels; None: digits 8, mnist and fashion_mnist 28, celeb_a and images
+            64. Resized bilinearly, without aliasing.
+        crop: before resizing, keep the centre: a number of pixels, "square" (the largest square),
+            "none" (the whole image, its aspect ratio not kept), "infovaegan" (128) or "mmvae"
+            (138). None: infovaegan for celeb_a, square for images, none for the others.
+        channels: 1 (grey) or 3; None: 1 for digits, mnist and fashion_mnist, else 3.
+        labels_file: for images, a file in CelebA's attribute format, or a CSV with a header row:
+            file names first, `label` for classes, other columns attributes (1, 0, -1). None: finds
+            one of `labels.KNOWN_FILES`, else takes one subfolder per class, else has no labels.
+        attributes: the attributes to keep, in this order; () keeps all.
+        bad_images: for images, "error" stops at a file that is not a readable image, "skip"
+            decodes everything once beforehand and leaves such files out.
+        test_fraction: for images, the part that becomes the test split.
+        seed: for images, chooses that part.
+        in_memory: True decodes all images into an array now, False decodes each when it is asked
+            for; "auto" decides by `memory_limit_gb`.
+        memory_limit_gb: size of the decoded images (N * H * W * C bytes, both splits) up to which
+            "auto" makes an array, in GiB.
+
+    Raises:
+        UserError: an option or a file is wrong; says which and what to do.
+    """
+    _check(name, image_size, channels, bad_images, test_fraction)
+    options = Options(
+        data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
+        image_size=image_size,
+        crop=crop,
+        channels=channels,
+        labels_file=None if labels_file is None else str(labels_file),
+        attributes=tuple(attributes),
+        skip_bad_images=bad_images == "skip",
+        test_fraction=test_fraction,
+        seed=seed,
+        in_memory=_parse_in_memory(in_memory),
+        memory_limit_gb=memory_limit_gb,
+    )
+    return LOADERS[name](options)
+
+
+def _parse_in_memory(value: bool | str) -> bool | None:
+    """True, False, or None for "auto"; from the command line they come as words."""
+    known = {"true": True, "false": False, "auto": None}
+    if str(value).lower() not in known:
+        raise UserError(f"in_memory is {value!r}; it must be True, False or 'auto'.")
+    return known[str(value).lower()]
+
+
+def _check(
+    name: str, image_size: object, channels: object, bad_images: str, test_fraction: float
+) -> None:
+    if name not in LOADERS:
+        raise UserError(
+            f"unknown data set {name!r}{nearest(name, LOADERS)}; known are {', '.join(LOADERS)}."
+        )
+    if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
+        raise UserError(f"image_size is {image_size!r}; it must be a positive number of pixels.")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
+    if bad_images not in ("error", "skip"):
+        raise UserError(f"bad_images is {bad_images!r}; it must be 'error' or 'skip'.")
+    if not 0 < test_fraction < 1:
+        raise UserError(f"test_fraction is {test_fraction!r}; it must lie between 0 and 1.")

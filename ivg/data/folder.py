@@ -1,0 +1,250 @@
+"""The user's own images: a folder (with subfolders) or a zip of images of any size."""
+
+import contextlib
+import os
+import pathlib
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ivg.data import batches, labels, resize
+from ivg.data.decode import collect, for_each
+from ivg.data.records import Dataset, Options, Split, fits_in_memory, note, select_attributes
+from ivg.errors import UserError
+
+_IGNORED_SUFFIXES = (".txt", ".csv")
+_IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
+_SKIP = "--config.data.bad_images=skip"
+
+
+class Files(NamedTuple):
+    """What lies in a folder or zip: sorted paths from its root, and how to read one.
+
+    `read` may be called from several threads.
+    """
+
+    root: pathlib.Path
+    paths: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+
+class _Annotations(NamedTuple):
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    attributes: np.ndarray | None
+    attribute_names: tuple[str, ...]
+
+
+def load(options: Options) -> Dataset:
+    """Loads a folder or a zip of images; `ivg.data.load` describes the options.
+
+    Raises:
+        UserError: one sentence for each thing that can be wrong with the files.
+    """
+    size, channels = options.image_size or 64, options.channels or 3
+    crop = resize.parse_crop(options.crop, "square")
+    shape = (size, size, channels)
+    files = open_files(options.data_dir)
+    images = _find_images(files, options)
+    in_memory = fits_in_memory(options, len(images), shape)
+
+    def decode(path: str) -> np.ndarray:
+        with _named(files, path), resize.open_image(files.read(path)) as image:
+            return resize.to_array(image, size=size, crop=crop, channels=channels)
+
+    def check_header(path: str) -> None:
+        with _named(files, path), resize.open_image(files.read(path)) as image:
+            resize.check_crop(image.size, crop)
+
+    if options.skip_bad_images:
+        images = _leave_out_bad(images, decode)
+    elif not in_memory:  # what can be known without decoding should not wait for the training
+        for_each(lambda i: check_header(images[i]), len(images), title="checking images")
+    if len(images) < 2:
+        raise UserError(f"{files.root} holds {len(images)} usable image; two are the least.")
+    annotations = _annotate(files, images, options)
+
+    def split(numbers: np.ndarray, title: str) -> Split:
+        paths = [images[i] for i in numbers]
+        return Split(
+            images=collect(
+                lambda i: decode(paths[i]), len(paths), shape, in_memory=in_memory, title=title
+            ),
+            labels=None if annotations.labels is None else annotations.labels[numbers],
+            attributes=None if annotations.attributes is None else annotations.attributes[numbers],
+            names=tuple(paths),
+        )
+
+    train, test = _split_numbers(len(images), options.test_fraction, options.seed)
+    return Dataset(
+        name="images",
+        train=split(train, "training images"),
+        test=split(test, "test images"),
+        image_shape=shape,
+        class_names=annotations.class_names,
+        attribute_names=annotations.attribute_names,
+    )
+
+
+def open_files(path: pathlib.Path | None) -> Files:
+    """Opens a folder or a zip; hidden files and folders are left out.
+
+    Raises:
+        UserError: no path, nothing there, or neither a folder nor a zip.
+    """
+    if path is None:
+        raise UserError(
+            "the data set 'images' needs --config.data.dir: a folder, or a zip, of your images."
+        )
+    path = path.expanduser()
+    if path.is_dir():
+        return Files(path, tuple(sorted(_walk(path))), lambda name: (path / name).read_bytes())
+    if not path.exists():
+        raise UserError(f"{path} does not exist (--config.data.dir: a folder or zip of images).")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is neither a folder nor a readable zip ({error}); unpack other archives first."
+        ) from error
+    lock = threading.Lock()
+
+    def read(name: str) -> bytes:
+        with lock:  # ZipFile counts its readers without one
+            return archive.read(name)
+
+    names = {info.filename for info in archive.infolist() if not info.is_dir()}
+    return Files(path, tuple(sorted(name for name in names if _visible(name))), read)
+
+
+def _walk(root: pathlib.Path) -> Iterator[str]:
+    """Paths of all visible files; links to folders are followed, each folder once."""
+
+    def stop(error: OSError) -> None:
+        raise UserError(f"cannot read {error.filename} ({error.strerror}).") from error
+
+    seen = {os.path.realpath(root)}
+    for folder, subfolders, names in os.walk(root, onerror=stop, followlinks=True):
+        kept = []
+        for name in sorted(subfolders):
+            real = os.path.realpath(os.path.join(folder, name))
+            if _visible(name) and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        subfolders[:] = kept
+        relative = pathlib.Path(folder).relative_to(root)
+        yield from ((relative / name).as_posix() for name in names if _visible(name))
+
+
+def _visible(path: str) -> bool:
+    parts = pathlib.PurePosixPath(path).parts
+    return not any(part.startswith(".") or part.lower() in _IGNORED_NAMES for part in parts)
+
+
+def _find_images(files: Files, options: Options) -> list[str]:
+    """The images by their suffix; other files, but for texts, are bad images."""
+    images, strays = [], []
+    for path in files.paths:
+        suffix = pathlib.PurePosixPath(path).suffix.lower()
+        if suffix in resize.SUFFIXES:
+            images.append(path)
+        elif suffix not in _IGNORED_SUFFIXES and path != options.labels_file:
+            strays.append(path)
+    kinds = ", ".join(suffix[1:] for suffix in resize.SUFFIXES)
+    if strays and not options.skip_bad_images:
+        raise UserError(
+            f"{files.root}: {strays[0]} is not an image of a kind that is read ({kinds}); remove "
+            f"it, or leave such files out with {_SKIP}."
+        )
+    if strays:
+        note(f"skipped {len(strays)} files that are no images (first: {strays[0]}).")
+    if not images:
+        raise UserError(f"{files.root} holds no images ({kinds}).")
+    return images
+
+
+def _leave_out_bad(images: list[str], decode: Callable[[str], np.ndarray]) -> list[str]:
+    """Decodes every image once, to keep those that can be decoded."""
+    bad: set[int] = set()
+
+    def attempt(i: int) -> None:
+        try:
+            decode(images[i])
+        except UserError:
+            bad.add(i)
+
+    for_each(attempt, len(images), title="checking images")
+    if bad:
+        note(f"skipped {len(bad)} bad images (first: {images[min(bad)]}).")
+    return [path for i, path in enumerate(images) if i not in bad]
+
+
+@contextlib.contextmanager
+def _named(files: Files, path: str) -> Iterator[None]:
+    """Turns whatever is raised on a bad image into one sentence that names the file."""
+    try:
+        yield
+    except Exception as error:  # Pillow and zipfile raise nearly anything on damaged bytes
+        reason = error if isinstance(error, UserError) else "corrupt, or not an image"
+        raise UserError(
+            f"{files.root}: {path} cannot be used ({reason}); mend or remove it, or leave such "
+            f"files out with {_SKIP}."
+        ) from error
+
+
+def _annotate(files: Files, images: Sequence[str], options: Options) -> _Annotations:
+    """Labels and attributes from the label file, else labels from one subfolder per class."""
+    found = _find_label_file(files, options.labels_file)
+    if found is None:
+        select_attributes(None, (), options.attributes, f"{files.root} (no label file found)")
+        classes = labels.classes_from_folders(images)
+        if classes is None:
+            return _Annotations(None, (), None, ())
+        encoded, class_names = labels.encode_classes(classes)
+        note(f"{len(class_names)} classes from the subfolders: {', '.join(class_names[:10])}.")
+        return _Annotations(encoded, class_names, None, ())
+    data, source, folder = found
+    table = labels.parse(data, source)
+    rows = labels.rows_of(table, images, folder)
+    encoded, class_names = None, ()
+    if table.classes is not None:
+        encoded, class_names = labels.encode_classes([table.classes[row] for row in rows])
+    attributes = None if table.attributes is None else table.attributes[rows]
+    return _Annotations(
+        encoded,
+        class_names,
+        *select_attributes(attributes, table.attribute_names, options.attributes, source),
+    )
+
+
+def _find_label_file(files: Files, wanted: str | None) -> tuple[bytes, str, str] | None:
+    """Content, name for messages, and folder (from the root) of the label file, if there is one."""
+    if wanted is not None:
+        path = pathlib.Path(wanted).expanduser()
+        if wanted in files.paths:
+            return files.read(wanted), f"{files.root}/{wanted}", os.path.dirname(wanted)
+        if path.is_file():
+            return path.read_bytes(), wanted, ""
+        raise UserError(
+            f"the label file {wanted} does not exist, nor does {files.root} contain it."
+        )
+
+    def rank(path: str) -> tuple[int, int, str]:
+        return path.count("/"), labels.KNOWN_FILES.index(os.path.basename(path)), path
+
+    known = [path for path in files.paths if os.path.basename(path) in labels.KNOWN_FILES]
+    if not known:
+        return None
+    path = min(known, key=rank)
+    note(f"labels and attributes from {files.root}/{path}.")
+    return files.read(path), f"{files.root}/{path}", os.path.dirname(path)
+
+
+def _split_numbers(n: int, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the test images, each sorted; at least one of each."""
+    shuffled = batches.order(n, seed=seed, start=0, count=n)
+    num_test = min(max(round(n * test_fraction), 1), n - 1)
+    return np.sort(shuffled[num_test:]), np.sort(shuffled[:num_test])

@@ -1,0 +1,216 @@
+"""MNIST, Fashion-MNIST and CelebA as prepared by TensorFlow Datasets, read without TensorFlow.
+
+tfds finds the array_record files and reads their records. The records (tf.Example messages) are
+taken apart here: tfds's own decoding parses every feature of a record, which takes 0.4 ms a CelebA
+image for the attributes alone, and gives other pixels with OpenCV installed than without.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ivg.data import resize
+from ivg.data.decode import SILENT_SECONDS, LazyImages, collect
+from ivg.data.records import Dataset, Options, Split, fits_in_memory, select_attributes
+from ivg.errors import UserError
+
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "celeb_a": "2.1.0"}
+_SPLITS = ("train", "test")
+_ATTRIBUTE = "attributes/"  # prefix of CelebA's attributes among the features of a record
+_READ_AT_ONCE = 1000
+
+
+class _Records(NamedTuple):
+    """The undecoded records of one split: `source[i]` is bytes, `parse` makes a tf.Example."""
+
+    name: str
+    folder: pathlib.Path
+    source: Sequence[bytes]
+    parse: Callable[[bytes], Any]
+
+
+def load_mnist(options: Options) -> Dataset:
+    """MNIST: 60,000 + 10,000 grey images, 28 x 28, ten digits."""
+    return _load_classes("mnist", tuple("0123456789"), options)
+
+
+def load_fashion_mnist(options: Options) -> Dataset:
+    """Fashion-MNIST: 60,000 + 10,000 grey images, 28 x 28, ten kinds of clothing."""
+    return _load_classes("fashion_mnist", FASHION_CLASSES, options)
+
+
+def load_celeb_a(options: Options) -> Dataset:
+    """CelebA: aligned faces, 178 x 218, cropped, 40 attributes; its validation split is unused."""
+    records = _open("celeb_a", options.data_dir)
+    first = next(_features(records["train"], range(1)))
+    # CelebA's own order of the attributes is the alphabetical one.
+    known = sorted(key.removeprefix(_ATTRIBUTE) for key in first if key.startswith(_ATTRIBUTE))
+    _, names = select_attributes(None, known, options.attributes, "celeb_a")
+
+    def attributes(split: str) -> np.ndarray:
+        rows = [
+            [features[_ATTRIBUTE + name].int64_list.value[0] == 1 for name in names]
+            for features in _features(records[split])
+        ]
+        return np.array(rows, bool).reshape(len(rows), len(names))
+
+    images, shape = _images(records, options, size=64, channels=3, crop="infovaegan")
+    train, test = (Split(images[split], None, attributes(split)) for split in _SPLITS)
+    return Dataset("celeb_a", train, test, shape, attribute_names=names)
+
+
+def _load_classes(name: str, class_names: tuple[str, ...], options: Options) -> Dataset:
+    select_attributes(None, (), options.attributes, name)
+    records = _open(name, options.data_dir)
+
+    def labels(split: str) -> np.ndarray:
+        each = _features(records[split])
+        return np.array([features["label"].int64_list.value[0] for features in each], np.int32)
+
+    images, shape = _images(records, options, size=28, channels=1, crop="none")
+    train, test = (Split(images[split], labels(split), None) for split in _SPLITS)
+    return Dataset(name, train, test, shape, class_names=class_names)
+
+
+def _images(
+    records: Mapping[str, _Records], options: Options, *, size: int, channels: int, crop: str
+) -> tuple[dict[str, np.ndarray | LazyImages], tuple[int, int, int]]:
+    """Images of every split and their shape; `size`, `channels`, `crop` are the set's defaults."""
+    size, channels = options.image_size or size, options.channels or channels
+    pixels = resize.parse_crop(options.crop, crop)
+    shape = (size, size, channels)
+    in_memory = fits_in_memory(options, sum(len(r.source) for r in records.values()), shape)
+
+    def collect_split(split: _Records, title: str) -> np.ndarray | LazyImages:
+        def decode(index: int) -> np.ndarray:
+            with _damage_named(split):
+                features = split.parse(split.source[index]).features.feature
+                with resize.open_image(features["image"].bytes_list.value[0]) as image:
+                    return resize.to_array(image, size=size, crop=pixels, channels=channels)
+
+        return collect(decode, len(split.source), shape, in_memory=in_memory, title=title)
+
+    return {
+        key: collect_split(split, f"{split.name} {key}") for key, split in records.items()
+    }, shape
+
+
+def _features(records: _Records, indices: range | None = None) -> Iterator[Mapping[str, Any]]:
+    """The features of each record (name -> tf.Example's Feature), images still encoded."""
+    indices = range(len(records.source)) if indices is None else indices
+    title = f"{records.name} labels"
+    with tqdm(
+        total=len(indices), desc=title, unit=" records", delay=SILENT_SECONDS, mininterval=1
+    ) as progress:
+        for start in range(0, len(indices), _READ_AT_ONCE):
+            with _damage_named(records):
+                chunk = records.source.__getitems__(indices[start : start + _READ_AT_ONCE])
+                parsed = [records.parse(record).features.feature for record in chunk]
+            yield from parsed
+            progress.update(len(parsed))
+
+
+def _open(name: str, data_dir: pathlib.Path | None) -> dict[str, _Records]:
+    """Opens the prepared array_record files of `name`, split by split.
+
+    Raises:
+        UserError: not prepared, prepared in another format, or damaged; says what to do.
+    """
+    # Imported here: it takes a second, which the other data sets need not wait for.
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
+
+    data_dir = data_dir or pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+    data_dir = data_dir.expanduser()
+    folder = _find_version(name, data_dir)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    records = {}
+    for split in _SPLITS:
+        with _damage_named(_Records(name, folder, (), Example.FromString)):
+            builder = tfds.builder_from_directory(folder)
+            source = builder.as_data_source(split, deserialize_method=raw)
+            source[0]  # the files themselves are opened only now
+        records[split] = _Records(name, folder, source, Example.FromString)
+    return records
+
+
+def _find_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
+    """The folder of the newest version of `name` that is prepared as array_record."""
+    formats = {
+        info.parent: _file_format(info) for info in data_dir.glob(f"{name}/*/dataset_info.json")
+    }
+    readable = [folder for folder, file_format in formats.items() if file_format == "array_record"]
+    if readable:
+        return max(readable, key=_version)
+    expected = data_dir / name / _VERSIONS[name]
+    if formats:
+        folder, file_format = max(formats.items(), key=lambda item: _version(item[0]))
+        raise UserError(
+            f"{folder} holds {name} as {file_format}, which cannot be read without TensorFlow: "
+            f"remove that folder (or choose another --config.data.dir) and prepare the data set "
+            f"again, as array_record: {_prepare(name, data_dir)}"
+        )
+    raise UserError(
+        f"{name} is not prepared in {data_dir} (no {expected / 'dataset_info.json'}). Prepare it "
+        f"once, with a network: {_prepare(name, data_dir)} -- or copy a prepared set by hand to "
+        f"{expected} (dataset_info.json, features.json, *.array_record-*), or name the directory "
+        f"that has it by --config.data.dir.{_FALLBACK.get(name, '')}"
+    )
+
+
+_FALLBACK = {
+    "celeb_a": " Where its download fails (quota), use --config.data.name=images with the folder "
+    "or zip of the JPEG files as --config.data.dir."
+}
+
+
+def _prepare(name: str, data_dir: pathlib.Path) -> str:
+    # Without file_format tfds writes tfrecord, which only TensorFlow can read.
+    python = (
+        f"import tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
+        "file_format='array_record').download_and_prepare()"
+    )
+    return f"pip install 'ivg[tfds]' && python -c \"{python}\""
+
+
+def _file_format(info: pathlib.Path) -> str:
+    try:
+        return json.loads(info.read_text()).get("fileFormat") or "tfrecord"
+    except (OSError, ValueError):
+        return "a damaged dataset_info.json"
+
+
+def _version(folder: pathlib.Path) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else -1 for part in folder.name.split("."))
+
+
+@contextlib.contextmanager
+def _damage_named(records: _Records) -> Iterator[None]:
+    """Turns whatever tfds, array_record, protobuf or Pillow raise on damage into one sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{records.folder} is damaged or incomplete ({type(error).__name__}: {error}): remove "
+            f"it and prepare it again: {_prepare(records.name, records.folder.parent.parent)}"
+        ) from error

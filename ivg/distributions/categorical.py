@@ -1,0 +1,88 @@
+"""Categorical distributions given by logits, and their Gumbel-softmax relaxation.
+
+Logits have shape `[B, K]` and need not be normalised; the last axis is the K classes. Values are in
+nats, one per example, `[B]`. `d` is a discrete code: one-hot, or soft (a point of the simplex).
+Everything is finite, value and gradient, for logits of +-1e4: a class whose probability underflows
+to 0 contributes exactly 0, since its log-probability comes from the logits and not from a log.
+"""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def log_prob(d: jax.Array, logits: jax.Array) -> jax.Array:
+    """Log-probability of codes, `[B]`; of a soft `d`, the expectation of log q under it.
+
+    Args:
+        d: Codes, `[B, K]`, one-hot or soft.
+        logits: Logits of q, `[B, K]`.
+
+    Returns:
+        The sum of d * log q, minus the cross-entropy; both arguments carry gradient.
+    """
+    chex.assert_equal_shape([d, logits])
+    return jnp.sum(d * jax.nn.log_softmax(logits), axis=-1)
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+    """Entropy in nats: from `[B, K]` to `[B]`; `logits` carry gradient."""
+    return -jnp.sum(jax.nn.softmax(logits) * jax.nn.log_softmax(logits), axis=-1)
+
+
+def kl_uniform(logits: jax.Array) -> jax.Array:
+    """KL(q || uniform over K) = ln K - H(q), from `[B, K]` to `[B]`; `logits` carry gradient."""
+    return math.log(logits.shape[-1]) - entropy(logits)
+
+
+def sample_one_hot(key: jax.Array, n: int, num_classes: int) -> jax.Array:
+    """`n` one-hot codes of the uniform prior, `[n, num_classes]`; `key` is consumed."""
+    return jax.nn.one_hot(jax.random.randint(key, (n,), 0, num_classes), num_classes)
+
+
+def gumbel(uniform: jax.Array) -> jax.Array:
+    """Standard Gumbel noise -ln(-ln u), of any shape, from `uniform` noise in [0, 1].
+
+    No epsilon is added; only u = 0 and u = 1, whose images are infinite, move to their neighbours.
+    """
+    info = jnp.finfo(uniform.dtype)
+    return -jnp.log(-jnp.log(jnp.clip(uniform, info.tiny, 1.0 - info.epsneg)))
+
+
+def gumbel_softmax_from_noise(
+    gumbel_noise: jax.Array, logits: jax.Array, temperature: float | jax.Array
+) -> jax.Array:
+    """`gumbel_softmax` with the noise given, so that it can be shared or checked.
+
+    Args:
+        gumbel_noise: Standard Gumbel noise, `[B, K]`.
+        logits: Logits, `[B, K]`.
+        temperature: Positive scalar.
+
+    Returns:
+        Points of the simplex, `[B, K]`; every argument carries gradient.
+    """
+    chex.assert_equal_shape([gumbel_noise, logits])
+    return jax.nn.softmax((logits + gumbel_noise) / temperature)
+
+
+def gumbel_softmax(key: jax.Array, logits: jax.Array, temperature: float | jax.Array) -> jax.Array:
+    """A relaxed, reparameterised sample of the categorical, `[B, K]`.
+
+    Jang, Gu, Poole, "Categorical Reparameterization with Gumbel-Softmax", 2017, eq. 2. As the
+    temperature falls to 0 the sample becomes one-hot; its argmax is an exact sample at any.
+
+    Args:
+        key: Random key; consumed.
+        logits: Logits, `[B, K]`.
+        temperature: Positive scalar.
+
+    Returns:
+        Points of the simplex; `logits` and `temperature` carry gradient.
+    """
+    # The smallest normal number for 0: a logarithm follows.
+    tiny = jnp.finfo(logits.dtype).tiny
+    uniform = jax.random.uniform(key, jnp.shape(logits), logits.dtype, minval=tiny)
+    return gumbel_softmax_from_noise(gumbel(uniform), logits, temperature)

@@ -1,0 +1,315 @@
+"""What a run writes down while it trains: metrics, pictures, the progress bar, its versions.
+
+`metrics.jsonl` holds one JSON object a line with the number of finished steps as `step`;
+TensorBoard gets the same scalars, pictures and the config. Both are written at once and
+unbuffered: what was logged before a crash is on disk, and a full disk is an error at the line that
+met it.
+"""
+
+import contextlib
+import errno
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import masked_crc32c
+from tqdm import tqdm
+
+import ivg
+from ivg.errors import UserError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Log:
+    """Scalars, pictures and texts of one run, to `metrics.jsonl` and `tensorboard/`.
+
+    On resume everything logged after `resume_step` is dropped first, so that no step is there
+    twice; therefore log step N before the checkpoint of step N is saved.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike, *, resume_step: int | None) -> None:
+        """Opens the logs of a run.
+
+        Args:
+          run_dir: the run directory; created where missing.
+          resume_step: the step of the checkpoint that the run goes on from; None for a run that
+            starts at step 0, which drops whatever an attempt without any checkpoint has logged.
+
+        Raises:
+          UserError: no space left.
+        """
+        self._run_dir = pathlib.Path(run_dir)
+        with no_space(self._run_dir):
+            (self._run_dir / "tensorboard").mkdir(parents=True, exist_ok=True)
+            self._start = 0 if resume_step is None else resume_step
+            first = 0 if resume_step is None else resume_step + 1
+            _drop(self._run_dir / "metrics.jsonl", first)
+            self._metrics = open(self._run_dir / "metrics.jsonl", "ab", buffering=0)
+            name = f"events.out.tfevents.{time.time_ns() / 1e9:.6f}.{socket.gethostname()}"
+            self._events = open(self._run_dir / "tensorboard" / name, "ab", buffering=0)
+            self._event(file_version="brain.Event:2")
+            # TensorBoard then forgets the steps from `first` on that older event files hold.
+            self._event(step=first, session_log=SessionLog(status=SessionLog.START))
+
+    def scalars(self, step: int, values: Mapping[str, Any], *, prefix: str = "") -> None:
+        """Logs numbers of one step as one line; a NaN is written as the string "nan", inf likewise.
+
+        Args:
+          step: number of finished training steps.
+          values: Python numbers or arrays without dimensions by name, such as `D/loss`.
+          prefix: put before every name with a slash, if any.
+        """
+        numbers = {
+            f"{prefix}/{name}" if prefix else name: float(value) for name, value in values.items()
+        }
+        line = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
+        with no_space(self._run_dir):
+            text = json.dumps({"step": int(step)} | line, allow_nan=False)
+            _write(self._metrics, text.encode() + b"\n")
+            values = [Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()]
+            self._event(step=int(step), summary=Summary(value=values))
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Shows uint8 pictures [H, W, 1 or 3] in TensorBoard."""
+        with no_space(self._run_dir):
+            for name, picture in pictures.items():
+                picture = np.asarray(picture)
+                if picture.dtype != np.uint8 or picture.ndim != 3:
+                    raise ValueError(
+                        f"{name}: uint8 [H, W, C], not {picture.dtype} {picture.shape}"
+                    )
+                rgb = np.broadcast_to(picture, (*picture.shape[:2], 3))
+                self._event(step=step, summary=summary.image(name, rgb, dataformats="HWC"))
+
+    def text(self, name: str, text: str) -> None:
+        """Shows a text (the config) in TensorBoard with its line breaks and indentation."""
+        code = "\n".join("    " + line for line in text.splitlines())  # Markdown's code block
+        with no_space(self._run_dir):
+            self._event(step=self._start, summary=summary.text(name, code))
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._metrics.close()
+        self._events.close()
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _event(self, **fields: Any) -> None:
+        # tensorboardX's own writer hands events to a thread through a queue of ten: when the disk
+        # is full the thread dies and the training waits for ever. Hence its messages, but not it.
+        data = Event(wall_time=time.time(), **fields).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+        _write(self._events, length + checks[0] + data + checks[1])
+
+
+@contextlib.contextmanager
+def no_space(directory: str | os.PathLike) -> Iterator[None]:
+    """Turns the operating system's "no space left", whatever its cause, into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise UserError(
+            f"cannot write to {directory} ({os.strerror(error.errno)}); the last checkpoint is "
+            "kept: make room, then run the same command again"
+        ) from error
+
+
+def read_metrics(run_dir: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Every scalar of a run's `metrics.jsonl`: name -> (steps int [n], values float [n])."""
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    for line in _lines(pathlib.Path(run_dir) / "metrics.jsonl"):
+        step = line.pop("step")
+        for name, value in line.items():
+            steps, values = series.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(float(value))
+    return {name: (np.array(steps), np.array(values)) for name, (steps, values) in series.items()}
+
+
+def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Whole lines of a metrics file, in order; a torn one (no space, power cut) is passed over."""
+    if path.exists():
+        with open(path, "rb") as f:
+            for line in f:
+                with contextlib.suppress(ValueError, TypeError):
+                    if line.endswith(b"\n") and "step" in (numbers := json.loads(line)):
+                        yield numbers
+
+
+def _drop(path: pathlib.Path, first: int) -> None:
+    """Removes the lines from step `first` on, and torn ones, in one move."""
+    if not path.exists():
+        return
+    shorter = path.with_name(path.name + ".tmp")
+    with open(shorter, "w", encoding="utf-8") as f:
+        for line in _lines(path):
+            if line["step"] < first:
+                f.write(json.dumps(line) + "\n")
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(shorter, path)
+
+
+def _write(file: Any, data: bytes) -> None:
+    """Writes all of `data` to an unbuffered file, which may take less at a time."""
+    while data:
+        data = data[file.write(data) :]
+
+
+class Progress:
+    """How far the training is: a bar on a terminal, now and then a line elsewhere."""
+
+    def __init__(
+        self, total: int, initial: int = 0, *, file: TextIO | None = None, every: float = 10.0
+    ) -> None:
+        """Starts the clock.
+
+        Args:
+          total: steps of the whole run.
+          initial: finished steps, on resume.
+          file: where to; the standard error output if None.
+          every: at most one line in so many seconds, if `file` is no terminal.
+        """
+        self._file = sys.stderr if file is None else file
+        self._total, self._step, self._every = total, initial, every
+        self._losses = ""
+        self._printed = (initial, time.monotonic())
+        self._bar = None
+        if self._file.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=initial,
+                unit=" steps",
+                file=self._file,
+                dynamic_ncols=True,
+                mininterval=0.2,
+            )
+
+    def update(self, step: int, losses: Mapping[str, float] | None = None) -> None:
+        """Notes that `step` steps are finished; the losses stay on show until the next ones."""
+        done, self._step = step - self._step, step
+        if losses is not None:
+            self._losses = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._losses, refresh=False)
+            self._bar.update(done)
+        elif time.monotonic() - self._printed[1] >= self._every:
+            self._print_line()
+
+    def print(self, text: str) -> None:
+        """Prints a line of text to the standard output without tearing the bar."""
+        if self._bar is not None:
+            tqdm.write(text)
+        else:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar, or prints the last line if it is not yet there."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._step != self._printed[0]:
+            self._print_line()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _print_line(self) -> None:
+        now, (last_step, last_time) = time.monotonic(), self._printed
+        rate = (self._step - last_step) / max(now - last_time, 1e-9)
+        left = "?" if rate == 0 else tqdm.format_interval((self._total - self._step) / rate)
+        share = 100 * self._step // max(self._total, 1)
+        digits = 0 if rate >= 100 else 1 if rate >= 1 else 3
+        parts = [
+            f"step {self._step}/{self._total} ({share} %)",
+            f"{rate:.{digits}f} steps/s",
+            f"{left} left",
+        ]
+        print(", ".join(parts + [self._losses] * bool(self._losses)), file=self._file, flush=True)
+        self._printed = (self._step, now)
+
+
+def parameter_table(state: Any) -> str:
+    """A table of the players in a NamedTuple: arrays, parameters and MiB of their `params`."""
+    rows = [("player", "arrays", "parameters", "MiB")]
+    totals = [0, 0, 0]
+    for name, player in state._asdict().items():
+        if not hasattr(player, "params"):
+            continue
+        leaves = jax.tree.leaves(player.params)
+        counts = [
+            len(leaves),
+            sum(leaf.size for leaf in leaves),
+            sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
+        ]
+        totals = [a + b for a, b in zip(totals, counts, strict=True)]
+        rows.append((name, *_table_cells(*counts)))
+    rows.append(("total", *_table_cells(*totals)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *numbers in rows:
+        cells = [x.rjust(width) for x, width in zip(numbers, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *cells]))
+    rule = "-" * len(lines[0])
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _table_cells(arrays: int, parameters: int, size: int) -> tuple[str, str, str]:
+    return str(arrays), f"{parameters:,}", f"{size / 2**20:.2f}"
+
+
+def versions() -> dict[str, Any]:
+    """What a run was made with: libraries, devices, and the commit where ivg is a git checkout."""
+    found: dict[str, Any] = {"ivg": ivg.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        found[package.split("-")[0]] = importlib.metadata.version(package)
+    devices = jax.devices()
+    found |= {"device": devices[0].device_kind, "device_count": len(devices)}
+    return found | _commit(pathlib.Path(ivg.__file__).parent)
+
+
+def _commit(package: pathlib.Path) -> dict[str, Any]:
+    """Commit of the checkout that tracks `package`; dirty: tracked files were changed since."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(package), *arguments], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # An installed copy may lie inside somebody else's repository, which does not track it.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return {}
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"commit": commit, "dirty": git("status", "--porcelain", "--untracked-files=no") != ""}

@@ -1,0 +1,89 @@
+"""Mutual information between codes and images, bounded from below by a network that reads codes.
+
+I(u; x) = H(u) - H(u|x) >= E[log q(u|x)] + H(u) for any q, with equality where q is the posterior:
+Barber and Agakov 2003; Chen et al., "InfoGAN", 2016, eqs. 4 and 5; InfoVAEGAN, the information
+term of eq. 11. `d` is a discrete code, `c` a continuous one, q what the network says of them given
+the image. Bounds are in nats, per example, `[B]`, to be *maximised*. Entropies of priors are plain
+floats.
+"""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ivg.distributions import Gaussian, categorical, gaussian
+
+
+def categorical_lower_bound(d: jax.Array, logits: jax.Array) -> jax.Array:
+    """Bound log q(d|x) + ln K, `[B]`, whose mean is at most I(d; x); d is uniform over K.
+
+    Args:
+        d: The codes that the image was generated from, one-hot `[B, K]`.
+        logits: Logits of q(d|x), `[B, K]`.
+
+    Returns:
+        The bound, at most ln K; `d` and `logits` carry gradient.
+    """
+    return categorical.log_prob(d, logits) + categorical_entropy(logits.shape[-1])
+
+
+def gaussian_lower_bound(c: jax.Array, q: Gaussian, entropy: float | jax.Array) -> jax.Array:
+    """Bound log q(c|x) + H(c), `[B]`, whose mean is at most I(c; x).
+
+    Args:
+        c: The codes that the image was generated from, `[B, n]`.
+        q: q(c|x), arrays of shape `[B, n]`.
+        entropy: Entropy of the prior of c in nats, from `uniform_entropy` or `normal_entropy`.
+
+    Returns:
+        The bound; `c` and `q` carry gradient.
+    """
+    return gaussian.log_prob(c, q) + entropy
+
+
+def uniform_entropy(low: float, high: float, size: int) -> float:
+    """Differential entropy of U(low, high)^size, nats."""
+    return size * math.log(high - low)
+
+
+def normal_entropy(size: int) -> float:
+    """Differential entropy of N(0, I) in `size` dimensions, nats."""
+    return 0.5 * size * math.log(2.0 * math.pi * math.e)
+
+
+def categorical_entropy(num_classes: int) -> float:
+    """Entropy of the uniform distribution over `num_classes`, nats."""
+    return math.log(num_classes)
+
+
+def invariant_information(logits_a: jax.Array, logits_b: jax.Array) -> jax.Array:
+    """Mutual information of the classes given to two views of the same images: a *scalar*.
+
+    Ji, Henriques, Vedaldi, "Invariant Information Clustering", 2019, section 3.1: the joint
+    P_ij = mean_b p_i(a_b) p_j(b_b) is symmetrised, and its information in nats is to be
+    *maximised*. A batch quantity: computed on parts of a batch and averaged it means something
+    else, and it wants many more examples than there are pairs of classes.
+
+    Args:
+        logits_a: Logits of one view, `[B, K]`.
+        logits_b: Logits of the other view of the same images, `[B, K]`.
+
+    Returns:
+        Between 0 and ln K, which agreeing, certain and balanced predictions reach. Symmetric in
+        its arguments; both carry gradient, finite also where a prediction is exactly one-hot.
+    """
+    chex.assert_rank([logits_a, logits_b], 2)
+    chex.assert_equal_shape([logits_a, logits_b])
+    p_a, p_b = jax.nn.softmax(logits_a), jax.nn.softmax(logits_b)
+    # Accelerators round the factors of a product to fewer digits unless told otherwise.
+    joint = jnp.matmul(p_a.T, p_b, precision="highest") / len(p_a)
+    joint = 0.5 * (joint + joint.T)
+    marginal = jnp.sum(joint, axis=0)  # the same for both views
+    return 2.0 * _entropy(marginal) - _entropy(joint)
+
+
+def _entropy(p: jax.Array) -> jax.Array:
+    # 0 ln 0 = 0, and with a finite slope: cells that no prediction reaches do occur.
+    return -jnp.sum(p * jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)))

@@ -1,0 +1,103 @@
+"""The parts of an evidence lower bound: likelihoods of images, and their sum with the divergences.
+
+`x` is an image, `x_hat` its reconstruction, `[B, ...]`; values are in nats, summed over every axis
+but the first: one per example, `[B]`. The divergences themselves are in `ivg.distributions`.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ivg.distributions.gaussian import LOG_TWO_PI
+
+
+def gaussian_log_likelihood(
+    x: jax.Array, mean: jax.Array, std: float | jax.Array = 1.0
+) -> jax.Array:
+    """Log-likelihood log N(x; mean, std^2 I), `[B]`, normalising constant included.
+
+    Args:
+        x: Images, `[B, ...]`.
+        mean: Decoded images, of the same shape.
+        std: Positive standard deviation in the units of `x`, a scalar or of the shape of `x`.
+
+    Returns:
+        The value; all arguments carry gradient.
+    """
+    chex.assert_equal_shape([x, mean])
+    squared = jnp.square((x - mean) / std)
+    return -0.5 * _sum_per_example(squared + LOG_TWO_PI + 2.0 * jnp.log(std))
+
+
+def bernoulli_log_likelihood(x: jax.Array, logits: jax.Array) -> jax.Array:
+    """Log-likelihood x * log p + (1 - x) * log(1 - p) with p = sigmoid(logits), `[B]`.
+
+    Args:
+        x: Images in [0, 1], `[B, ...]`. Between 0 and 1 this is a cross-entropy, not a likelihood.
+        logits: Decoded logits, of the same shape.
+
+    Returns:
+        The value, finite for logits of +-1e4; both arguments carry gradient.
+    """
+    chex.assert_equal_shape([x, logits])
+    # Two softplus terms rather than x * logits - softplus(logits), whose terms cancel where the
+    # logits are large and right.
+    cross_entropy = x * jax.nn.softplus(-logits) + (1.0 - x) * jax.nn.softplus(logits)
+    return -_sum_per_example(cross_entropy)
+
+
+def squared_error(x: jax.Array, x_hat: jax.Array) -> jax.Array:
+    """0.5 * |x - x_hat|^2, `[B]`.
+
+    This is -log N(x; x_hat, I) without its constant, so that a weight of 1 is a unit-variance
+    decoder.
+
+    Args:
+        x: Images or codes, `[B, ...]`.
+        x_hat: Their reconstructions, of the same shape.
+
+    Returns:
+        The error; both arguments carry gradient.
+    """
+    chex.assert_equal_shape([x, x_hat])
+    return 0.5 * _sum_per_example(jnp.square(x - x_hat))
+
+
+class ElboParts(NamedTuple):
+    """The terms of an evidence lower bound, nats per example, each `[B]` or 0 where absent."""
+
+    log_likelihood: jax.Array  # log p(x|z, c, d), one sample of the codes
+    kl_z: jax.Array | float  # KL(q(z|x) || p(z))
+    kl_c: jax.Array | float  # KL(q(c|x) || p(c))
+    kl_d: jax.Array | float  # KL(q(d|x) || p(d))
+
+
+def elbo(
+    parts: ElboParts,
+    *,
+    weight_z: float | jax.Array = 1.0,
+    weight_c: float | jax.Array = 1.0,
+    weight_d: float | jax.Array = 1.0,
+) -> jax.Array:
+    """Evidence lower bound, `[B]`, to be *maximised*: likelihood minus weighted divergences.
+
+    InfoVAEGAN eq. 6 with weights 1; only then is it a bound on log p(x). The released InfoVAEGAN
+    code uses weight_d = 0.001.
+
+    Args:
+        parts: The terms.
+        weight_z: Weight of `kl_z`.
+        weight_c: Weight of `kl_c`.
+        weight_d: Weight of `kl_d`.
+
+    Returns:
+        The weighted sum; every part carries gradient.
+    """
+    divergence = weight_z * parts.kl_z + weight_c * parts.kl_c + weight_d * parts.kl_d
+    return parts.log_likelihood - divergence
+
+
+def _sum_per_example(x: jax.Array) -> jax.Array:
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))

@@ -1,0 +1,212 @@
+"""How well clusters agree with classes that were never shown, and k-means to compare with.
+
+`labels` are the true classes, `clusters` what a method assigned, integers `[N]`. Both are names,
+not indices: they may have gaps and differ in number, and a cluster may be called -1. A negative
+*label* means "not labelled" and is refused. Nothing here touches an accelerator.
+"""
+
+import numpy as np
+import scipy.optimize
+import sklearn.cluster
+import sklearn.metrics
+
+from ivg.errors import UserError
+
+
+def one_to_one(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, dict[int, int]]:
+    """Accuracy under the best one-to-one map from clusters to classes (Hungarian matching).
+
+    With more clusters than classes, or fewer, some stay without a partner and count as wrong. The
+    map is fitted on the very data that are scored, as is usual for this number.
+
+    Args:
+        labels: True classes, `[N]`.
+        clusters: Assigned clusters, `[N]`.
+
+    Returns:
+        The accuracy in [0, 1] and the map from matched clusters to classes.
+
+    Raises:
+        UserError: The arrays do not describe the same, at least one, labelled examples.
+    """
+    labels, clusters = _checked(labels, clusters)
+    table, cluster_names, class_names = _contingency(labels, clusters)
+    rows, columns = scipy.optimize.linear_sum_assignment(table, maximize=True)
+    pairs = zip(rows, columns, strict=True)
+    mapping = {int(cluster_names[i]): int(class_names[j]) for i, j in pairs}
+    return float(table[rows, columns].sum() / len(labels)), mapping
+
+
+def many_to_one(
+    labels: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    train_labels: np.ndarray | None = None,
+    train_clusters: np.ndarray | None = None,
+) -> tuple[float, dict[int, int]]:
+    """Accuracy when every cluster stands for the most frequent class in it.
+
+    Fitted on the scored data it rewards many clusters (one per example scores 1), so the map can
+    be fitted on the training split instead; a cluster that never occurs there counts as wrong.
+
+    Args:
+        labels: True classes, `[N]`.
+        clusters: Assigned clusters, `[N]`.
+        train_labels: True classes that the map is fitted on, `[M]`; by default `labels`.
+        train_clusters: Their clusters, `[M]`; by default `clusters`.
+
+    Returns:
+        The accuracy in [0, 1] and the map; of classes equally frequent the smallest is taken.
+
+    Raises:
+        UserError: The arrays do not describe the same, at least one, labelled examples, or only one
+            of the training arrays is given.
+    """
+    if (train_labels is None) != (train_clusters is None):
+        raise UserError("the map from clusters to classes needs training labels and clusters both")
+    labels, clusters = _checked(labels, clusters)
+    if train_labels is None:
+        train_labels, train_clusters = labels, clusters
+    train_labels, train_clusters = _checked(train_labels, train_clusters)
+    table, cluster_names, class_names = _contingency(train_labels, train_clusters)
+    majority = class_names[np.argmax(table, axis=1)]
+    mapping = dict(zip(cluster_names.tolist(), majority.tolist(), strict=True))
+    # Labels are never negative, so -1 agrees with none.
+    predicted = np.array([mapping.get(cluster, -1) for cluster in clusters.tolist()])
+    return float(np.mean(predicted == labels)), mapping
+
+
+def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:
+    """Normalised mutual information, 2 I / (H(labels) + H(clusters)), in [0, 1].
+
+    Args:
+        labels: True classes, `[N]`.
+        clusters: Assigned clusters, `[N]`.
+
+    Returns:
+        The score: 1 for equal partitions.
+
+    Raises:
+        UserError: The arrays do not describe the same, at least one, labelled examples.
+    """
+    labels, clusters = _checked(labels, clusters)
+    return float(sklearn.metrics.normalized_mutual_info_score(labels, clusters))
+
+
+def ari(labels: np.ndarray, clusters: np.ndarray) -> float:
+    """Adjusted Rand index: 1 for equal partitions, 0 expected by chance.
+
+    Args:
+        labels: True classes, `[N]`.
+        clusters: Assigned clusters, `[N]`.
+
+    Returns:
+        The score, in [-0.5, 1].
+
+    Raises:
+        UserError: The arrays do not describe the same, at least one, labelled examples.
+    """
+    labels, clusters = _checked(labels, clusters)
+    return float(sklearn.metrics.adjusted_rand_score(labels, clusters))
+
+
+def scores(
+    labels: np.ndarray,
+    clusters: np.ndarray,
+    train_labels: np.ndarray,
+    train_clusters: np.ndarray,
+) -> dict[str, float]:
+    """The four scores of this module on the test split.
+
+    Args:
+        labels: True classes of the test split, `[N]`.
+        clusters: Its clusters, `[N]`.
+        train_labels: True classes of the training split, `[M]`: only the many-to-one map uses them.
+        train_clusters: Its clusters, `[M]`.
+
+    Returns:
+        `accuracy_one_to_one` (the headline), `accuracy_many_to_one` with its map from the training
+        split, `nmi` and `ari`.
+
+    Raises:
+        UserError: A split's arrays do not describe the same, at least one, labelled examples.
+    """
+    one, _ = one_to_one(labels, clusters)
+    many, _ = many_to_one(
+        labels, clusters, train_labels=train_labels, train_clusters=train_clusters
+    )
+    return {
+        "accuracy_one_to_one": one,
+        "accuracy_many_to_one": many,
+        "nmi": nmi(labels, clusters),
+        "ari": ari(labels, clusters),
+    }
+
+
+def kmeans(
+    train_images: np.ndarray, test_images: np.ndarray, *, num_clusters: int, seed: int
+) -> np.ndarray:
+    """Clusters of the test images by k-means on the pixels of the training images.
+
+    Args:
+        train_images: Images to fit on, `[M, ...]`, of any scale; uint8 is as good as float.
+        test_images: Images to assign, `[N, ...]`, of the same shape and scale.
+        num_clusters: Number of clusters, at most M.
+        seed: Seed of the ten initialisations, of which the best is kept.
+
+    Returns:
+        Clusters of the test images, `[N]`, in 0..num_clusters-1.
+
+    Raises:
+        UserError: The two splits differ in image shape, or there are fewer images than clusters.
+    """
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise UserError(
+            f"k-means needs training and test images of one shape, not {train_images.shape[1:]} "
+            f"and {test_images.shape[1:]}"
+        )
+    if len(train_images) < num_clusters:
+        raise UserError(
+            f"k-means cannot make {num_clusters} clusters of {len(train_images)} images: ask for "
+            "fewer clusters or give more images"
+        )
+    model = sklearn.cluster.KMeans(num_clusters, n_init=10, random_state=seed)
+    model.fit(_pixels(train_images))
+    return model.predict(_pixels(test_images))
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return np.reshape(images, (len(images), -1)).astype(np.float32)
+
+
+def _checked(labels: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, clusters = np.asarray(labels), np.asarray(clusters)
+    if len(labels) != len(clusters):
+        raise UserError(
+            f"{len(labels)} labels and {len(clusters)} clusters cannot be compared: give one of "
+            "each per example"
+        )
+    if len(labels) == 0:
+        raise UserError("no examples to score: labels and clusters are empty")
+    for name, array in (("labels", labels), ("clusters", clusters)):
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            raise UserError(
+                f"{name} must be whole numbers, one per example, not {array.dtype} of shape "
+                f"{array.shape}"
+            )
+    if labels.min() < 0:
+        raise UserError(
+            f"label {labels.min()} is negative: leave examples without a label out before scoring"
+        )
+    return labels, clusters
+
+
+def _contingency(
+    labels: np.ndarray, clusters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts [clusters, classes], and the names of its rows and columns in ascending order."""
+    cluster_names, rows = np.unique(clusters, return_inverse=True)
+    class_names, columns = np.unique(labels, return_inverse=True)
+    shape = (len(cluster_names), len(class_names))
+    cells = np.ravel_multi_index((rows, columns), shape)
+    return np.bincount(cells, minlength=np.prod(shape)).reshape(shape), cluster_names, class_names

@@ -1,0 +1,204 @@
+"""The vocabulary of all networks: `Network`, `Family`, and the layers that families are made of.
+
+Layers are plain functions to be called inside a linen module's `@nn.compact` method. Images are
+NHWC in [-1, 1]. No layer knows the batch size.
+
+Biases that a batch norm follows are left out here, although some released codes carry them: the
+norm subtracts them again, so their exact gradient is 0, and an adaptive optimiser would turn its
+rounding noise into a random walk (which differs from one device count to another).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ivg.errors import UserError
+
+Array = jax.Array
+Initializer = Callable[..., Array]
+Norm = Callable[[Array], Array]
+ImageShape = tuple[int, int, int]  # height, width, channels
+
+# Initialisers, named by what they are; the families say which source uses which.
+HE = (
+    nn.initializers.he_normal()
+)  # He et al. 2015, eq. 10: variance 2 / fan_in, keeps ReLU layers alive
+LECUN = nn.initializers.lecun_normal()  # variance 1 / fan_in, for layers that no ReLU follows
+NORMAL_002 = nn.initializers.normal(0.02)  # Radford et al. 2016 (DCGAN)
+# Cut at two standard deviations of the parent normal, as TensorFlow does: actual std 0.0176.
+TRUNCATED_002 = nn.initializers.truncated_normal(0.02)
+
+
+class Network(NamedTuple):
+    """One network as three pure functions of arrays.
+
+    Attributes:
+      init: `init(key, *inputs) -> (params, stats)`. `inputs` only lend their shapes; `stats` holds
+        the running averages of batch norm and is `{}` for a network without batch norm.
+      train: `train(params, stats, *inputs) -> (outputs, stats)`. Batch norm normalises by the
+        statistics of this batch and moves its running averages.
+      infer: `infer(params, stats, *inputs) -> outputs`. Batch norm normalises by its running
+        averages: the outputs for one example do not depend on the others.
+    """
+
+    init: Callable[..., tuple[Any, Any]]
+    train: Callable[..., tuple[Any, Any]]
+    infer: Callable[..., Any]
+
+
+class Family(NamedTuple):
+    """One set of architectures that belong together.
+
+    Attributes:
+      generator: `generator(image_shape)`, a network from latents `[B, n]` to images
+        `[B, H, W, C]` in [-1, 1]. Raises `UserError` where `check` does.
+      encoder: `encoder(sizes)`, a network from images to a tuple of linear heads `[B, size]`, one
+        per entry of `sizes`, on one shared trunk.
+      critic: `critic()`, a network from images to scores `[B]`. Never batch norm: the penalty of
+        WGAN-GP constrains the gradient of each score with respect to its own image only.
+      joint_discriminator: `joint_discriminator()`, a network from images and codes `[B, m]` to
+        logits `[B]`. May use batch norm.
+      check: `check(image_shape)` raises `UserError` for a size that the family cannot take.
+    """
+
+    generator: Callable[[ImageShape], Network]
+    encoder: Callable[[tuple[int, ...]], Network]
+    critic: Callable[[], Network]
+    joint_discriminator: Callable[[], Network]
+    check: Callable[[ImageShape], None]
+
+
+def network(module: nn.Module) -> Network:
+    """Makes a `Network` of a linen module whose call is `module(*inputs, train: bool)`."""
+
+    def init(key: Array, *inputs: Array) -> tuple[Any, Any]:
+        variables = module.init(key, *inputs, train=False)
+        return variables["params"], variables.get("batch_stats", {})
+
+    def train(params: Any, stats: Any, *inputs: Array) -> tuple[Any, Any]:
+        variables = {"params": params, "batch_stats": stats}
+        outputs, changed = module.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+        return outputs, changed.get("batch_stats", {})
+
+    def infer(params: Any, stats: Any, *inputs: Array) -> Any:
+        return module.apply({"params": params, "batch_stats": stats}, *inputs, train=False)
+
+    return Network(init=init, train=train, infer=infer)
+
+
+def dense(x: Array, features: int, *, init: Initializer, bias: bool = True) -> Array:
+    """Fully connected layer, `[B, n]` to `[B, features]`."""
+    return nn.Dense(features, use_bias=bias, kernel_init=init)(x)
+
+
+def conv(
+    x: Array, channels: int, *, kernel: int, stride: int, init: Initializer, bias: bool = True
+) -> Array:
+    """Convolution with SAME padding, `[B, H, W, C]` to `[B, H/stride, W/stride, channels]`."""
+    layer = nn.Conv(
+        channels, (kernel, kernel), strides=(stride, stride), use_bias=bias, kernel_init=init
+    )
+    return layer(x)
+
+
+def deconv(
+    x: Array, channels: int, *, kernel: int, stride: int, init: Initializer, bias: bool = True
+) -> Array:
+    """Transposed convolution, SAME padding, to `[B, H*stride, W*stride, channels]`."""
+    layer = nn.ConvTranspose(
+        channels, (kernel, kernel), strides=(stride, stride), use_bias=bias, kernel_init=init
+    )
+    return layer(x)
+
+
+def batch_norm(x: Array, *, train: bool, scale_init: Initializer = nn.initializers.ones) -> Array:
+    """Batch norm over all axes but the last, momentum 0.9 (PyTorch's 0.1), epsilon 1e-5.
+
+    The statistics are those of the global batch under `jit` with a sharded batch axis.
+    """
+    layer = nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, scale_init=scale_init
+    )
+    return layer(x)
+
+
+def layer_norm(x: Array) -> Array:
+    """Layer norm over all axes but the first, gain and offset per channel, epsilon 1e-5.
+
+    For images this is the norm over height, width and channels together that WGAN-GP's authors
+    put into their critics (Gulrajani et al. 2017, section 4).
+    """
+    # The two-pass variance: E[x^2] - E[x]^2 cancels badly, and the penalty differentiates twice.
+    axes = tuple(range(1, x.ndim))
+    return nn.LayerNorm(epsilon=1e-5, reduction_axes=axes, use_fast_variance=False)(x)
+
+
+def no_norm(x: Array) -> Array:
+    """Returns `x`; stands where another network has a norm."""
+    return x
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    """Leaky ReLU: x where positive, `slope * x` elsewhere."""
+    return nn.leaky_relu(x, slope)
+
+
+def flatten(x: Array) -> Array:
+    """`[B, ...]` to `[B, n]`."""
+    return x.reshape(x.shape[0], -1)
+
+
+def join(x: Array, u: Array) -> Array:
+    """Concatenates features `[B, n]` and codes `[B, m]`."""
+    return jnp.concatenate([x, u], axis=-1)
+
+
+def heads(x: Array, sizes: tuple[int, ...], *, init: Initializer) -> tuple[Array, ...]:
+    """Linear heads `[B, size]`, one per entry of `sizes`, on features `[B, n]`."""
+    return tuple(dense(x, size, init=init) for size in sizes)
+
+
+def score(x: Array, *, init: Initializer) -> Array:
+    """Critic's output `[B]`, without a bias.
+
+    A constant added to every score changes neither the Wasserstein losses nor the penalty, so the
+    bias' exact gradient is 0 and only rounding noise would move it.
+    """
+    return dense(x, 1, init=init, bias=False)[:, 0]
+
+
+def logit(x: Array, *, init: Initializer) -> Array:
+    """Discriminator's output `[B]`."""
+    return dense(x, 1, init=init)[:, 0]
+
+
+def scaled(channels: int, width: float) -> int:
+    """Number of channels at a width multiplier, at least one."""
+    return max(1, round(channels * width))
+
+
+def require_width(width: float) -> None:
+    """Raises `UserError` unless the width (or width multiplier) is positive."""
+    if not width > 0:
+        raise UserError(f"the networks' width must be positive, not {width}")
+
+
+def require_size(family: str, image_shape: ImageShape, *, fits: bool, takes: str, use: int) -> None:
+    """Raises `UserError` where an image size does not fit a family.
+
+    Args:
+      family: name of the family.
+      image_shape: the size that was given.
+      fits: whether the family can take it.
+      takes: the sizes that it takes, in words.
+      use: nearest side that it takes.
+    """
+    height, width, _ = image_shape
+    if not fits:
+        raise UserError(
+            f"the {family} networks take {takes}, not {height}x{width}: "
+            f"use --config.data.image_size={use}"
+        )

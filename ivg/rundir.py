@@ -1,0 +1,97 @@
+"""The run directory: whose it is, what made it, and which changes of config are safe to go on with."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+
+from ivg.errors import UserError
+
+# Fields that change how long, how fast or how loudly a run goes, not what it computes.
+SAFE = (
+    "num_steps",
+    "num_runs",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "eval_images",
+    "steps_per_dispatch",
+    "data.dir",
+    "data.in_memory",
+    "data.memory_limit_gb",
+)
+
+
+def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def difference(old: Mapping, new: Mapping) -> list[str]:
+    """Lines "field: old -> new" for every field that differs and is not safe to change."""
+    old, new = flatten(old), flatten(new)
+    names = [n for n in sorted(old.keys() | new.keys()) if n not in SAFE]
+    return [
+        f"{n}: {old.get(n, 'absent')} -> {new.get(n, 'absent')}"
+        for n in names
+        if old.get(n) != new.get(n)
+    ]
+
+
+def claim(workdir: pathlib.Path, config: Mapping) -> None:
+    """Makes the directory this run's own: writes config.json, or checks the one that is there.
+
+    Args:
+        workdir: created if absent.
+        config: the resolved config, as plain JSON types.
+
+    Raises:
+        UserError: if the directory holds a run with another config, or files of something else;
+            nothing is changed then.
+    """
+    config = json.loads(json.dumps(config))
+    path = workdir / "config.json"
+    if path.exists():
+        changed = difference(read_config(workdir), config)
+        if changed:
+            raise UserError(
+                f"{workdir} holds a run with another config ({'; '.join(changed)}); "
+                "use another --workdir, or the same config to go on with that run."
+            )
+    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise UserError(
+            f"{workdir} exists and is not a run directory (it has no config.json); "
+            "use another --workdir or an empty one."
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+
+
+def read_config(workdir: pathlib.Path) -> dict:
+    """The config that a run directory was made with.
+
+    Raises:
+        UserError: if there is none or it cannot be read.
+    """
+    path = workdir / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{workdir} is not a run directory (no config.json); train first with --mode=train."
+        ) from None
+    except ValueError:
+        raise UserError(
+            f"{path} is damaged (not JSON); restore it or start again in another --workdir."
+        ) from None
+
+
+def write_json(path: pathlib.Path, content) -> None:
+    """Writes a JSON file whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content, indent=2) + "\n")
+    draft.replace(path)

@@ -1,0 +1,118 @@
+"""Runs as a user starts them: one or several seeds, evaluation and samples of what they left."""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from ivg import build, checkpoint, plots, rundir, train
+from ivg.errors import UserError
+
+
+def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
+    """Trains `num_runs` seeds, each in a directory of its own if there are several."""
+    config = json.loads(json.dumps(config))
+    if config["num_runs"] == 1:
+        report(train.train(config, workdir), workdir)
+        return
+    rundir.claim(workdir, config)
+    results = []
+    for seed in range(config["seed"], config["seed"] + config["num_runs"]):
+        folder = workdir / f"seed_{seed}"
+        print(f"--- seed {seed} in {folder}")
+        results.append(train.train(config | {"seed": seed, "num_runs": 1}, folder))
+        report(results[-1], folder)
+    summary = summarise(results)
+    rundir.write_json(workdir / "results.json", summary)
+    print(f"--- {len(results)} runs: mean +- standard deviation, best")
+    for name, row in summary["scores"].items():
+        print(f"  {name:<36}{row['mean']:10.4f} +- {row['std']:.4f}   {row['values']}")
+
+
+def summarise(results: list[dict]) -> dict:
+    """Mean, sample standard deviation and every value of each number that all runs report."""
+    flat = [rundir.flatten({k: r[k] for k in r if k not in ("seed", "step", "versions", "figures")})
+            for r in results]  # fmt: skip
+    numbers = {
+        name: [row[name] for row in flat]
+        for name, value in flat[0].items()
+        if isinstance(value, int | float)
+    }
+    scores = {
+        name: {
+            "mean": statistics.fmean(values),
+            "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+            "values": [round(v, 4) for v in values],
+        }
+        for name, values in numbers.items()
+    }
+    return {"seeds": [r["seed"] for r in results], "scores": scores}
+
+
+def stored(workdir: pathlib.Path, config: Mapping | None) -> dict:
+    """The run directory's config, with the safe fields of `config` where one is given."""
+    own = rundir.read_config(workdir)
+    if config is None:
+        return own
+    config = json.loads(json.dumps(config))
+    changed = rundir.difference(own, config)
+    if changed:
+        raise UserError(
+            f"{workdir} holds a run with another config ({'; '.join(changed)}); "
+            "leave --config away to use its own."
+        )
+    return config
+
+
+def last_state(config: Mapping, workdir: pathlib.Path):
+    """(run, state, step) of a run directory's last good checkpoint."""
+    run = build.build(config)
+    if checkpoint.latest_step(build.checkpoints(workdir)) is None:
+        raise UserError(f"{workdir} holds no checkpoint yet; train first with --mode=train.")
+    with jax.set_mesh(run.mesh):
+        state, step = train.restore(run, workdir)
+    return run, state, step
+
+
+def evaluate_runs(workdir: pathlib.Path, config: Mapping | None = None) -> None:
+    """Scores and pictures of the last checkpoint, without training."""
+    config = stored(workdir, config)
+    run, state, step = last_state(config, workdir)
+    report(train.finish(run, config, workdir, state, step), workdir)
+
+
+def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = None) -> None:
+    """New images: a grid in figures/ and the images with their codes in samples.npz.
+
+    The key is the evaluation's root of the run's seed, folded with the step: the same command gives
+    the same images.
+    """
+    run, state, step = last_state(stored(workdir, config), workdir)
+    with jax.set_mesh(run.mesh):
+        codes = run.method.prior(jax.random.fold_in(run.eval_key, step), num_samples)
+        images = plots.to_uint8(np.asarray(run.method.generate(state, codes)))
+    picture = workdir / "figures" / "drawn.png"
+    picture.parent.mkdir(exist_ok=True)
+    plots.save(picture, plots.grid(images, max(1, round(num_samples**0.5))))
+    arrays = {name: np.asarray(code) for name, code in codes.items()}
+    np.savez_compressed(workdir / "samples.npz", images=images, **arrays)
+    print(f"{num_samples} images of step {step}: {picture} and {workdir / 'samples.npz'}")
+
+
+def report(results: Mapping, workdir: pathlib.Path) -> None:
+    """Prints the scores and where everything is."""
+    print(f"\nstep {results['step']}")
+    if "clustering" in results:
+        print(
+            f"  {'clustering of the test split':<36}{results['method']:>18}{'k-means (pixels)':>18}"
+        )
+        for name, value in results["clustering"].items():
+            print(f"  {name:<36}{value:18.4f}{results['kmeans'][name]:18.4f}")
+    for name, value in results.items():
+        if isinstance(value, float):
+            print(f"  {name:<36}{value:18.4f}")
+    print("\n".join(["", *(f"  {workdir / name}" for name in results["figures"])]))
+    print(f"  {workdir / 'results.json'}, {workdir / 'metrics.jsonl'}, {workdir / 'checkpoints'}")

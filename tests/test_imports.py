@@ -1,0 +1,93 @@
+"""Who may import whom: downward only, as the README's map of the house says."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FILES = sorted((ROOT / "ivg").rglob("*.py"))
+ANY = {"errors"}
+
+# room -> the rooms of ivg that it may import
+ALLOWED = {
+    "errors": set(),
+    "players": set(),
+    "distributions": {"distributions"},
+    "losses": {"distributions", "losses"},
+    "metrics": {"distributions", "metrics"},
+    "networks": {"networks"},
+    "devices": set(),
+    "data": {"data"},
+    "plots": set(),
+    "log": {"players"},
+    "checkpoint": set(),
+    "rundir": set(),
+    "methods": {"players", "losses", "distributions", "networks", "devices", "methods"},
+    "build": {"data", "devices", "methods", "players"},
+    "evaluate": {"data", "log", "metrics", "players", "plots", "rundir"},
+    "train": {"build", "checkpoint", "data", "devices", "evaluate", "log", "players", "rundir"},
+    "runs": {"build", "checkpoint", "plots", "rundir", "train"},
+    "main": {"runs"},
+}
+# package -> the rooms that may import it
+OUTSIDE = {
+    "flax": {"networks", "log"},  # log: the version only
+    "optax": {"players", "methods", "build", "log"},
+    "orbax": {"checkpoint", "log"},
+    "ml_collections": {"main"},
+    "tensorflow_datasets": {"data"},
+    "grain": {"data"},
+    "matplotlib": {"plots"},
+    "PIL": {"data", "plots"},
+    "tensorboardX": {"log"},
+    "sklearn": {"metrics", "data"},
+    "tensorflow": set(),
+}
+
+
+def room(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT / "ivg").with_suffix("").parts[0]
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Dotted names of everything that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            raise AssertionError(f"{path} has a relative import")
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_downward(path):
+    here = room(path)
+    if here == "__init__":
+        assert not imports(path)
+        return
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "ivg" and rest:
+            assert rest[0] in ALLOWED[here] | ANY, f"{here} imports ivg.{rest[0]}"
+        if top in OUTSIDE:
+            assert here in OUTSIDE[top], f"{here} imports {top}"
+
+
+def test_every_room_is_known():
+    assert {room(path) for path in FILES} - {"__init__"} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("folder", ["ivg", "configs", "experiments", "tests"])
+def test_no_file_above_400_lines(folder):
+    long = {p.name: n for p in (ROOT / folder).rglob("*.py")
+            if (n := len(p.read_text().splitlines())) > 400}  # fmt: skip
+    assert not long
+
+
+def test_nothing_imports_the_experiments():
+    for path in FILES:
+        assert not any(name.split(".")[0] == "experiments" for name in imports(path))
