@@ -115,7 +115,7 @@ def save(
             raise
         with contextlib.suppress(OSError):
             clean(directory)
-        raise UserError(_no_space_message(directory, needed)) from error
+        raise UserError(_no_space_message(directory, step, needed)) from error
     _on_one_process(_retain, directory, step, keep)
 
 
@@ -349,9 +349,9 @@ def _is_no_space(error: BaseException | None) -> bool:
     return False
 
 
-def _no_space_message(directory: pathlib.Path, needed: int) -> str:
+def _no_space_message(directory: pathlib.Path, step: int, needed: int) -> str:
     free = shutil.disk_usage(directory).free
-    last = latest_step(directory)
+    last = max((s for s in steps(directory) if s <= step), default=None)  # later ones are damaged
     cause = (
         f"{free / 2**20:.0f} MiB are free"
         if free < needed

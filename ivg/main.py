@@ -11,11 +11,13 @@ Typing the same training command again goes on where the run stopped.
 
 import os
 import pathlib
+import re
 import sys
+from typing import NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ivg.errors import UserError
@@ -42,49 +44,55 @@ _NUM_SAMPLES = flags.DEFINE_integer(
 )
 
 
-def original(error: BaseException) -> BaseException:
-    """The error at the bottom of a chain: a UserError if there is one, else the first cause."""
+def explain(error: BaseException) -> str:
+    """One sentence for an error in the flags, from the most telling link of its chain of causes."""
     chain = [error]
     while (below := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(below)
-    return next((e for e in chain if isinstance(e, UserError)), chain[-1])
-
-
-def explain(error: BaseException) -> str:
-    """One sentence for an error in the flags."""
-    cause = original(error)
-    if isinstance(cause, UserError):
-        return str(cause)
-    if isinstance(cause, FileNotFoundError):
-        return f"{error}".splitlines()[0]
-    if isinstance(cause, (KeyError, AttributeError)):
-        return "the config has no such field: " + " ".join(str(cause.args[0]).split())
-    return " ".join(str(error).split())
+    texts = [" ".join(str(link.args[0] if link.args else link).split()) for link in chain]
+    for link, text in zip(chain, texts, strict=True):
+        if isinstance(link, UserError):
+            return text
+        if meant := re.search(r"Did you mean .?\"(\w+)\W+ instead of .?\"(\w+)", text):
+            return f'the config has no field "{meant[2]}" there; did you mean "{meant[1]}"?'
+    if any(isinstance(link, KeyError | AttributeError) for link in chain):
+        return f"the config has no field {texts[-1]}; configs/base.py lists the fields."
+    return texts[0]
 
 
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser; a mistake is one sentence on stderr and exit code 2."""
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
+    except (UserError, flags.Error, KeyError, AttributeError, ValueError, TypeError) as error:
+        fail(explain(error))
     if flags.FLAGS.help:
         print(__doc__)
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
+    flag = flags.FLAGS["config"]
+    path = pathlib.Path(flag.config_filename.split(":")[0] if flag.present else ".")
+    if not path.exists():
+        near = sorted(str(p) for p in pathlib.Path("configs").glob("*.py") if p.stem[0] != "_")
+        fail(f"there is no config file {path}; there are {', '.join(near) or 'none here'}.")
     return rest
+
+
+def fail(sentence: str) -> NoReturn:
+    """Ends the program: one sentence on stderr, exit code 2."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def main(argv: list[str]) -> None:
     """Runs the mode; a UserError is one sentence on stderr and exit code 2."""
+    logging.set_verbosity(logging.WARNING)  # JAX's own notes about absent accelerators
     try:
         if argv[1:]:
             raise UserError(f'"{argv[1]}" is not an option; options start with "--", see --help.')
         run()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(str(error))
 
 
 def run() -> None:

@@ -136,11 +136,6 @@ def layer_norm(x: Array) -> Array:
     return nn.LayerNorm(epsilon=1e-5, reduction_axes=axes, use_fast_variance=False)(x)
 
 
-def no_norm(x: Array) -> Array:
-    """Returns `x`; stands where another network has a norm."""
-    return x
-
-
 def leaky_relu(x: Array, slope: float) -> Array:
     """Leaky ReLU: x where positive, `slope * x` elsewhere."""
     return nn.leaky_relu(x, slope)

@@ -18,7 +18,7 @@ SLOPE = 0.2  # of the leaky ReLUs
 SMALLEST, LARGEST = 4, 64  # sides of images; a dense layer per pixel makes no sense above
 
 NORMS: Mapping[str, Callable[..., Array]] = {
-    "none": lambda x, *, train: blocks.no_norm(x),
+    "none": lambda x, *, train: x,
     "batch": blocks.batch_norm,
     "layer": lambda x, *, train: blocks.layer_norm(x),
 }
