@@ -1,1 +1,1 @@
-"""Experiment configurations: `base.py` holds every hyper-parameter, each other file one data set."""
+"""Configurations: `base.py` holds every hyper-parameter, each other file one data set."""

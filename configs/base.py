@@ -31,7 +31,7 @@ def infovaegan() -> dict:
         info_c_weight=1.0,  # of c within the bound, d having 1 (authors' code)
         info_warmup=0,  # steps over which info_weight rises from 0; not in the paper
         z_scale=1.0,  # factor on z at G's input; not in the paper
-        style_warmup=0,  # steps over which z and c rise to full scale at G's input; not in the paper
+        style_warmup=0,  # steps over which z and c rise to full scale in G; not in the paper
         temperature=0.1,  # Gumbel-softmax, constant (authors' code)
         kl_weight_z=1.0,  # eq. 6
         kl_weight_c=1.0,  # eq. 6; to N(0, I) although c is drawn from U(-1, 1)
@@ -46,6 +46,22 @@ def infovaegan() -> dict:
             q_z=adam(2e-4, 0.5, 0.999),  # eq. 6
         ),
     )
+
+
+def infovaegan_invariant() -> dict:
+    """Our extension: q(d | x) is learnt first, by agreement on affine copies of real images."""
+    config = infovaegan() | dict(
+        num_heads=5,  # class heads to choose from, without labels (IIC)
+        agreement_balance=2.0,  # weight of the entropy of the mean prediction
+        agreement_batches=4,  # real minibatches that one agreement is computed over
+        agreement_steps=1_000,  # of q(d | x) alone, before the game begins
+        rotation=20.0,  # degrees, uniform in +-
+        scale=0.2,  # per axis, factor within 1 / 1.2 and 1.2
+        shear=0.3,  # pixels per pixel
+        translation=1.0,  # pixels; with 3 classes merge on MNIST
+    )
+    config["optimizer"]["q_d"] = adam(1e-3, 0.9, 0.999)
+    return config
 
 
 def infovaegan_joint() -> dict:
@@ -72,6 +88,7 @@ def infovaegan_joint() -> dict:
 
 METHODS = {
     "infovaegan": infovaegan,
+    "infovaegan_invariant": infovaegan_invariant,
     "infovaegan_joint": infovaegan_joint,
 }
 

@@ -16,6 +16,19 @@ from ivg import data, devices
 from ivg.errors import UserError
 from ivg.methods import METHODS
 from ivg.players import Method
+from ivg.rundir import flatten
+
+COUNTS = (
+    "num_steps",
+    "num_runs",
+    "batch_size",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "eval_images",
+)
+COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch")
+SIZES = ("dim_z", "dim_c", "num_classes", "num_critic")  # in a method's section
 
 
 class Run(NamedTuple):
@@ -53,18 +66,24 @@ def optimizer(name: str, learning_rate: float, **options: float) -> optax.Gradie
     raise UserError(f'there is no optimizer "{name}"; use "adam" or "rmsprop".')
 
 
-def make_method(name: str, *, image_shape, batch_size: int, hyper: Mapping) -> Method:
-    """The method `name` with the hyper-parameters of its config section.
-
-    Raises:
-        UserError: if there is no such method; the sentence names the nearest one.
-    """
+def check_method(config: Mapping) -> None:
+    """Raises UserError for a method that does not exist, or whose section is not in the config."""
+    name = config["method"]
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
         hint = f'did you mean "{near[0]}"? ' if near else ""
         raise UserError(
             f'there is no method "{name}"; {hint}The methods are: {", ".join(METHODS)}.'
         )
+    if name not in config:
+        raise UserError(
+            f"the config has no section {name}; name the method after the config file, as in "
+            f"--config=configs/{config['data']['name']}.py:{name}."
+        )
+
+
+def make_method(name: str, *, image_shape, batch_size: int, hyper: Mapping) -> Method:
+    """The method `name` with the hyper-parameters of its config section."""
     hyper = dict(hyper)
     tx = {player: optimizer(**spec) for player, spec in hyper.pop("optimizer").items()}
     return METHODS[name](image_shape=image_shape, batch_size=batch_size, tx=tx, **hyper)
@@ -104,6 +123,7 @@ def build(config: Mapping) -> Run:
     Raises:
         UserError: for anything in it that cannot be.
     """
+    check_method(config)
     check_numbers(config)
     jax.config.update("jax_default_matmul_precision", config["precision"])
     mesh = devices.make_mesh()
@@ -120,13 +140,13 @@ def build(config: Mapping) -> Run:
 
 
 def check_numbers(config: Mapping) -> None:
-    """Raises UserError for counts that are not positive and for an unknown precision."""
-    for name in ("num_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
-        if config[name] < 1:
-            raise UserError(f"{name}={config[name]} must be at least 1.")
-    for name in ("num_runs", "eval_images"):
-        if config[name] < 1:
-            raise UserError(f"{name}={config[name]} must be at least 1.")
+    """Raises UserError for numbers that are too small and for an unknown precision."""
+    flat = flatten(config)
+    least = {name: 1 for name in COUNTS} | {name: 0 for name in COUNTS_OR_NONE}
+    least |= {f"{config['method']}.{name}": 1 for name in SIZES}
+    for name, low in least.items():
+        if flat.get(name, low) < low:
+            raise UserError(f"{name}={flat[name]} must be at least {low}.")
     precisions = ("default", "float32", "tensorfloat32", "bfloat16")
     if config["precision"] not in precisions:
         raise UserError(

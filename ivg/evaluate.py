@@ -119,15 +119,19 @@ def all_scores(method: Method, state, dataset: data.Dataset, key, limit: int) ->
     return result
 
 
-def repeat(codes: Codes, n: int) -> Codes:
-    """The first example's codes, n times."""
-    return {name: jnp.repeat(v[:1], n, axis=0) for name, v in codes.items()}
+def middle(method: Method, key: jax.Array, n: int) -> Codes:
+    """The middle of every code, n times: continuous codes and noise at 0, one class drawn."""
+    codes = method.prior(key, 1)
+    return {
+        name: jnp.repeat(code if method.codes[name].kind == "categorical" else 0 * code, n, axis=0)
+        for name, code in codes.items()
+    }
 
 
 def class_traversal(method: Method, state, key, code: str, axis: int, values: np.ndarray):
-    """Images [K, len(values), H, W, C]: a row per class, one code moving, all else fixed."""
+    """Images [K, len(values), H, W, C]: a row per class, one code moving, all else at 0."""
     num_classes, columns = method.codes["d"].size, len(values)
-    codes = repeat(method.prior(key, 1), num_classes * columns)
+    codes = middle(method, key, num_classes * columns)
     codes["d"] = jnp.repeat(jnp.eye(num_classes), columns, axis=0)
     codes[code] = codes[code].at[:, axis].set(jnp.tile(jnp.asarray(values), num_classes))
     x_g = method.generate(state, codes)
@@ -135,8 +139,8 @@ def class_traversal(method: Method, state, key, code: str, axis: int, values: np
 
 
 def code_traversal(method: Method, state, key, values: np.ndarray):
-    """Images [codes, len(values), H, W, C] and row labels: a row per continuous code, moving alone."""
-    base = repeat(method.prior(key, 1), len(values))
+    """Images [codes, len(values), H, W, C] and labels: a row per continuous code, moving alone."""
+    base = middle(method, key, len(values))
     rows, labels = [], []
     for name, code in method.codes.items():
         for axis in range(code.size if code.kind == "continuous" else 0):
@@ -178,7 +182,7 @@ def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.
         for name, code in continuous:
             for axis in range(min(code.size, 4)):
                 rows = class_traversal(method, state, traversal_key, name, axis, values)
-                title = f"rows: class d, columns: {name}{axis + 1} (z and the rest fixed)"
+                title = f"rows: class d, columns: {name}{axis + 1}; all else at 0"
                 result[f"traversal_d_{name}{axis + 1}"] = plots.traversal(
                     rows, row_labels=classes, column_labels=labels, title=title
                 )
@@ -188,7 +192,7 @@ def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.
             rows,
             row_labels=names,
             column_labels=labels,
-            title="each row moves one code, all else fixed",
+            title="each row moves one code, all else at 0",
         )
     if method.encode is not None:
         n = min(40, len(dataset.test.images) // 2 * 2)

@@ -12,6 +12,7 @@ Typing the same training command again goes on where the run stopped.
 import os
 import pathlib
 import re
+import signal
 import sys
 from typing import NoReturn
 
@@ -43,6 +44,8 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", 100, "Images to draw with --mode=sample.", lower_bound=1
 )
 
+_LOOKUP = (KeyError, AttributeError, TypeError)  # what a field that is not there raises
+
 
 def explain(error: BaseException) -> str:
     """One sentence for an error in the flags, from the most telling link of its chain of causes."""
@@ -53,26 +56,32 @@ def explain(error: BaseException) -> str:
     for link, text in zip(chain, texts, strict=True):
         if isinstance(link, UserError):
             return text
+        if isinstance(link, SyntaxError):
+            return f"{link.filename}, line {link.lineno}: {link.msg}."
+        if "no attribute 'get_config'" in text:
+            return "the file that --config names is no config: it has no function get_config."
+        if text.startswith("Unknown command line flag 'config."):
+            return "config fields need a config before them, as in --config=configs/digits.py."
         if meant := re.search(r"Did you mean .?\"(\w+)\W+ instead of .?\"(\w+)", text):
             return f'the config has no field "{meant[2]}" there; did you mean "{meant[1]}"?'
-    if any(isinstance(link, KeyError | AttributeError) for link in chain):
-        return f"the config has no field {texts[-1]}; configs/base.py lists the fields."
+    if any(isinstance(link, _LOOKUP) for link in chain):
+        return f"the config has no such field ({texts[-1]}); configs/base.py lists the fields."
     return texts[0]
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser; a mistake is one sentence on stderr and exit code 2."""
-    try:
-        rest = flags.FLAGS(argv)
-    except (UserError, flags.Error, KeyError, AttributeError, ValueError, TypeError) as error:
-        fail(explain(error))
-    if flags.FLAGS.help:
+    """Absl's parser; a mistake is one sentence on stderr and exit code 2."""
+    if set(argv[1:]) & {"--help", "-help", "-h"}:
         print(__doc__)
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)
+    except (UserError, flags.Error, SyntaxError, *_LOOKUP, ValueError) as error:
+        fail(explain(error))
     flag = flags.FLAGS["config"]
     path = pathlib.Path(flag.config_filename.split(":")[0] if flag.present else ".")
-    if not path.exists():
+    if flag.present and not path.is_file():
         near = sorted(str(p) for p in pathlib.Path("configs").glob("*.py") if p.stem[0] != "_")
         fail(f"there is no config file {path}; there are {', '.join(near) or 'none here'}.")
     return rest
@@ -93,6 +102,9 @@ def main(argv: list[str]) -> None:
         run()
     except UserError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command again goes on from the last checkpoint")
+        sys.exit(128 + signal.SIGINT)
 
 
 def run() -> None:

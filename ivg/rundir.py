@@ -1,4 +1,4 @@
-"""The run directory: whose it is, what made it, and which changes of config are safe to go on with."""
+"""The run directory: whose it is and which changes of config are safe to go on with."""
 
 import json
 import pathlib
@@ -62,13 +62,23 @@ def claim(workdir: pathlib.Path, config: Mapping) -> None:
                 f"{workdir} holds a run with another config ({'; '.join(changed)}); "
                 "use another --workdir, or the same config to go on with that run."
             )
-    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    elif workdir.exists() and (not workdir.is_dir() or _foreign(workdir)):
         raise UserError(
             f"{workdir} exists and is not a run directory (it has no config.json); "
             "use another --workdir or an empty one."
         )
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
+        raise UserError(
+            f"{workdir} cannot be made ({error.strerror}); use another --workdir."
+        ) from None
     write_json(path, config)
+
+
+def _foreign(workdir: pathlib.Path) -> bool:
+    """Whether anything but a draft of config.json, from a start that failed, lies there."""
+    return any(path.name != "config.tmp" for path in workdir.iterdir())
 
 
 def read_config(workdir: pathlib.Path) -> dict:

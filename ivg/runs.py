@@ -10,14 +10,22 @@ import numpy as np
 
 from ivg import build, checkpoint, plots, rundir, train
 from ivg.errors import UserError
+from ivg.log import no_space
 
 
 def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
     """Trains `num_runs` seeds, each in a directory of its own if there are several."""
     config = json.loads(json.dumps(config))
-    if config["num_runs"] == 1:
-        report(train.train(config, workdir), workdir)
-        return
+    with no_space(workdir):
+        if config["num_runs"] == 1:
+            report(train.train(config, workdir), workdir)
+        else:
+            train_seeds(config, workdir)
+
+
+def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
+    """Trains seeds `seed`, `seed` + 1, ... one after the other and sums up their scores."""
+    build.check_numbers(config)
     rundir.claim(workdir, config)
     results = []
     for seed in range(config["seed"], config["seed"] + config["num_runs"]):
@@ -69,9 +77,12 @@ def stored(workdir: pathlib.Path, config: Mapping | None) -> dict:
 
 def last_state(config: Mapping, workdir: pathlib.Path):
     """(run, state, step) of a run directory's last good checkpoint."""
-    run = build.build(config)
     if checkpoint.latest_step(build.checkpoints(workdir)) is None:
+        seeds = sorted(str(path) for path in workdir.glob("seed_*"))
+        if seeds:
+            raise UserError(f"{workdir} holds several runs; name one of {', '.join(seeds)}.")
         raise UserError(f"{workdir} holds no checkpoint yet; train first with --mode=train.")
+    run = build.build(config)
     with jax.set_mesh(run.mesh):
         state, step = train.restore(run, workdir)
     return run, state, step
@@ -81,7 +92,8 @@ def evaluate_runs(workdir: pathlib.Path, config: Mapping | None = None) -> None:
     """Scores and pictures of the last checkpoint, without training."""
     config = stored(workdir, config)
     run, state, step = last_state(config, workdir)
-    report(train.finish(run, config, workdir, state, step), workdir)
+    with no_space(workdir):
+        report(train.finish(run, config, workdir, state, step), workdir)
 
 
 def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = None) -> None:
@@ -95,10 +107,11 @@ def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = Non
         codes = run.method.prior(jax.random.fold_in(run.eval_key, step), num_samples)
         images = plots.to_uint8(np.asarray(run.method.generate(state, codes)))
     picture = workdir / "figures" / "drawn.png"
-    picture.parent.mkdir(exist_ok=True)
-    plots.save(picture, plots.grid(images, max(1, round(num_samples**0.5))))
     arrays = {name: np.asarray(code) for name, code in codes.items()}
-    np.savez_compressed(workdir / "samples.npz", images=images, **arrays)
+    with no_space(workdir):
+        picture.parent.mkdir(exist_ok=True)
+        plots.save(picture, plots.grid(images, max(1, round(num_samples**0.5))))
+        np.savez_compressed(workdir / "samples.npz", images=images, **arrays)
     print(f"{num_samples} images of step {step}: {picture} and {workdir / 'samples.npz'}")
 
 

@@ -122,12 +122,13 @@ def next_stop(step: int, phase: Phase, config: Mapping, per_dispatch: int) -> in
     return min(due + [(step // n + 1) * n for n in every if n])
 
 
-def check_finite(first_step: int, metrics: Mapping[str, np.ndarray], saved: str) -> None:
+def check_finite(finished: int, metrics: Mapping[str, np.ndarray], method: str, saved: str) -> None:
     """Raises UserError at the first step whose losses or parameters are NaN or infinite.
 
     Args:
-        first_step: number of the step that the first row of the metrics belongs to.
+        finished: steps before the first row of the metrics; steps are counted from 1.
         metrics: name -> [k], "finite/player" among them.
+        method: the config's section with the learning rates.
         saved: clause that says where the last good checkpoint is.
     """
     good = {name: np.isfinite(v) & (v != 0 if name.startswith("finite/") else True)
@@ -144,8 +145,8 @@ def check_finite(first_step: int, metrics: Mapping[str, np.ndarray], saved: str)
     values = ", ".join(f"{name} = {metrics[name][row]:.4g}" for name in own)
     what = "a loss" if terms else "an update"
     raise UserError(
-        f"step {first_step + row}: {what} of player {player} is not finite ({values}); {saved}. "
-        f"Lower --config.<method>.optimizer.{player}.learning_rate or the weight of that term."
+        f"step {finished + row + 1}: {what} of player {player} is not finite ({values}); {saved}. "
+        f"Lower --config.{method}.optimizer.{player}.learning_rate or the weight of that term."
     )
 
 
@@ -164,7 +165,8 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
     per_dispatch = config["steps_per_dispatch"] or (20 if devices.on_accelerator() else 1)
     pending, pending_from, saved = [], step, step if step else None
     bar = Progress(config["num_steps"], step)
-    while step < config["num_steps"] and not stop:
+    last = False  # decided once a dispatch: a signal that comes later waits for the next one
+    while step < config["num_steps"] and not last:
         i = phase_at(phases, step)
         end = next_stop(step, phases[i], config, per_dispatch)
         batches = feed(first_batch(phases, step), end - step, phases[i].num_batches)
@@ -183,7 +185,7 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
                 if saved
                 else "no checkpoint yet"
             )
-            check_finite(pending_from, table, kept)
+            check_finite(pending_from, table, config["method"], kept)
             means = {n: float(v.mean()) for n, v in table.items() if not n.startswith("finite/")}
             log.scalars(step, means)
             bar.update(step, means)
@@ -211,7 +213,7 @@ def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) 
 
 
 class Stop:
-    """True once the process was asked to end, by SIGTERM or Ctrl-C; the second Ctrl-C is at once."""
+    """True once SIGTERM or Ctrl-C asked the process to end; a second Ctrl-C ends it at once."""
 
     def __init__(self):
         self.signal = None
@@ -250,7 +252,7 @@ def train(config: Mapping, workdir: pathlib.Path) -> dict:
 
     Raises:
         UserError: for a mistake in the config or the data, a loss that is not finite, a full disk.
-        SystemExit: with 128 + the signal's number, after SIGTERM or Ctrl-C, once the state is saved.
+        SystemExit: 128 + the signal's number, after SIGTERM or Ctrl-C, once the state is saved.
     """
     run = build.build(config)
     rundir.claim(workdir, config)

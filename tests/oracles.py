@@ -44,24 +44,37 @@ def load(shared: pathlib.Path, name: str) -> dict[str, Case]:
 
 
 def check(
-    case: Case,
-    function: Callable[[Mapping[str, np.ndarray]], dict[str, jax.Array]],
+    cases: Mapping[str, Case],
+    functions: Mapping[str, Callable[[dict], dict]],
     *,
+    variant: Callable = jax.jit,
     dtype: str = "float32",
     elsewhere: Collection[str] = (),
 ) -> None:
-    """Every expected value of `case` but those checked `elsewhere` equals what `function` gives."""
-    outputs = function({k: jnp.asarray(v) for k, v in case.inputs.items()})
+    """Each function, from a case's inputs to outputs by name, gives what its case expects.
+
+    One call of `variant` computes all of them, since most of a test's time is compilation. Names
+    `elsewhere` are expected values that are not checked.
+    """
+    inputs = {name: jax.tree.map(jnp.asarray, cases[name].inputs) for name in functions}
+    together = variant(lambda inputs: {name: f(inputs[name]) for name, f in functions.items()})
+    for name, outputs in together(inputs).items():
+        check_outputs(cases[name], outputs, name=name, dtype=dtype, elsewhere=elsewhere)
+
+
+def check_outputs(
+    case: Case,
+    outputs: Mapping[str, Any],
+    *,
+    name: str,
+    dtype: str = "float32",
+    elsewhere: Collection[str] = (),
+) -> None:
+    """`outputs` hold every expected value of the case but those `elsewhere`."""
     tolerance = case.facts[f"tolerance_rel_{dtype}"]
-    for name in set(case.expected) - set(elsewhere):
-        assert np.asarray(outputs[name]).dtype == dtype, name
-        assert_close(outputs[name], case.expected[name], tolerance, name)
-
-
-def check_float64(case: Case, function: Callable, *, elsewhere: Collection[str] = ()) -> None:
-    """`check` at double precision, where the formulas themselves show and not the rounding."""
-    with jax.enable_x64(True):
-        check(case, jax.jit(function), dtype="float64", elsewhere=elsewhere)
+    for key in set(case.expected) - set(elsewhere):
+        assert np.asarray(outputs[key]).dtype == dtype, (name, key)
+        assert_close(outputs[key], case.expected[key], tolerance, f"{name}: {key}")
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
@@ -75,20 +88,30 @@ def value_and_gradients(function: Callable) -> Callable:
     """From arrays to the value of `function` and the gradients of its sum, one per argument."""
 
     def both(*args: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        everything = tuple(range(len(args)))
-        return function(*args), jax.grad(lambda *a: jnp.sum(function(*a)), everything)(*args)
+        def summed(*args: jax.Array) -> tuple[jax.Array, jax.Array]:
+            value = function(*args)
+            return jnp.sum(value), value
+
+        gradients, value = jax.grad(summed, tuple(range(len(args))), has_aux=True)(*args)
+        return value, gradients
 
     return both
 
 
-def check_naive(variant: Callable, function: Callable, naive: Callable, args: tuple) -> None:
-    """`function` in float32 equals `naive` NumPy code in float64, in value and gradient."""
-    rounded = [np.asarray(arg, np.float32) for arg in args]
-    args = [np.asarray(arg, np.float64) for arg in rounded]
-    value, gradients = variant(value_and_gradients(function))(*rounded)
-    assert_close(value, naive(*args), 1e-5)
-    for actual, expected in zip(gradients, _central_differences(naive, args), strict=True):
-        assert_close(actual, expected, 1e-4)
+def check_naive(variant: Callable, table: Mapping[str, tuple[Callable, Callable, Any]]) -> None:
+    """Functions in float32 equal naive NumPy code in float64, in value and gradient.
+
+    Rows of the table are a name and (function, naive function, arguments). One call of `variant`
+    computes all of them.
+    """
+    args = {k: [np.asarray(arg, np.float32) for arg in row[2]] for k, row in table.items()}
+    functions = {name: value_and_gradients(row[0]) for name, row in table.items()}
+    together = variant(lambda args: {name: f(*args[name]) for name, f in functions.items()})
+    for name, (value, gradients) in together(args).items():
+        naive, exact = table[name][1], [arg.astype(np.float64) for arg in args[name]]
+        assert_close(value, naive(*exact), 1e-5, name)
+        for actual, expected in zip(gradients, _central_differences(naive, exact), strict=True):
+            assert_close(actual, expected, 1e-4, f"gradient of {name}")
 
 
 def check_finite(function: Callable, *args: Any) -> None:

@@ -14,6 +14,7 @@ ALLOWED = {
     "errors": set(),
     "players": set(),
     "distributions": {"distributions"},
+    "transforms": set(),
     "losses": {"distributions", "losses"},
     "metrics": {"distributions", "metrics"},
     "networks": {"networks"},
@@ -23,11 +24,11 @@ ALLOWED = {
     "log": {"players"},
     "checkpoint": set(),
     "rundir": set(),
-    "methods": {"players", "losses", "distributions", "networks", "devices", "methods"},
-    "build": {"data", "devices", "methods", "players"},
+    "methods": {"players", "losses", "distributions", "networks", "devices", "methods", "transforms"},
+    "build": {"data", "devices", "methods", "players", "rundir"},
     "evaluate": {"data", "log", "metrics", "players", "plots", "rundir"},
     "train": {"build", "checkpoint", "data", "devices", "evaluate", "log", "players", "rundir"},
-    "runs": {"build", "checkpoint", "plots", "rundir", "train"},
+    "runs": {"build", "checkpoint", "log", "plots", "rundir", "train"},
     "main": {"runs"},
 }
 # package -> the rooms that may import it

@@ -84,6 +84,29 @@ def invariant_information(logits_a: jax.Array, logits_b: jax.Array) -> jax.Array
     return 2.0 * _entropy(marginal) - _entropy(joint)
 
 
+def agreement(logits_a: jax.Array, logits_b: jax.Array, *, balance: float) -> jax.Array:
+    """How surely and evenly two views of the same images fall into the same classes: a *scalar*.
+
+    mean_b ln <p(a_b), p(b_b)> + balance * H(mean p), to be *maximised*: the clustering loss of SCAN
+    (Van Gansbeke et al. 2020, eq. 2) with transformed copies instead of mined neighbours, as IMSAT
+    (Hu et al. 2017) takes them. A batch quantity through H(mean p).
+
+    Args:
+        logits_a: Logits of one view, `[B, K]`.
+        logits_b: Logits of the other view of the same images, `[B, K]`.
+        balance: Weight of the entropy of the mean prediction, which keeps all classes in use.
+
+    Returns:
+        At most `balance` ln K, in nats, which agreeing, certain and balanced predictions reach.
+        Symmetric in its arguments; both carry gradient, finite also where views contradict.
+    """
+    chex.assert_rank([logits_a, logits_b], 2)
+    chex.assert_equal_shape([logits_a, logits_b])
+    log_a, log_b = jax.nn.log_softmax(logits_a), jax.nn.log_softmax(logits_b)
+    mean = 0.5 * (jnp.mean(jnp.exp(log_a), axis=0) + jnp.mean(jnp.exp(log_b), axis=0))
+    return jnp.mean(jax.nn.logsumexp(log_a + log_b, axis=-1)) + balance * _entropy(mean)
+
+
 def _entropy(p: jax.Array) -> jax.Array:
     # 0 ln 0 = 0, and with a finite slope: cells that no prediction reaches do occur.
     return -jnp.sum(p * jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)))

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from ivg.methods import infovaegan, infovaegan_joint
+from ivg.methods import infovaegan, infovaegan_invariant, infovaegan_joint
 from ivg.players import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
     "infovaegan": infovaegan.infovaegan,
+    "infovaegan_invariant": infovaegan_invariant.infovaegan_invariant,
     "infovaegan_joint": infovaegan_joint.infovaegan_joint,
 }

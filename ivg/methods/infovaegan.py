@@ -1,9 +1,10 @@
-"""InfoVAEGAN (Ye & Bors, "InfoVAEGAN: Learning Joint Interpretable Representations by Information
-Maximization and Maximum Likelihood", ICIP 2021).
+"""InfoVAEGAN, the method of the paper.
 
-A WGAN-GP whose generator is driven by a class code d, style codes c and noise z; the encoder of
-(d, c) serves twice, as the variational distribution of the mutual information (eq. 11) and as the
-approximate posterior of a data-free VAE on generated images (eq. 6), which also infers z.
+Ye & Bors, "InfoVAEGAN: Learning Joint Interpretable Representations by Information Maximization and
+Maximum Likelihood", ICIP 2021. A WGAN-GP whose generator is driven by a class code d, style codes c
+and noise z; the encoder of (d, c) serves twice, as the variational distribution of the mutual
+information (eq. 11) and as the approximate posterior of a data-free VAE on generated images
+(eq. 6), which also infers z.
 
 Symbols: x real image, x_g = G(z, d, c) generated, x_hat reconstructed; z ~ N(0, I) the rest of the
 image; c ~ U(-1, 1)^dim_c; d ~ Cat(num_classes), one-hot; u = (d, c). Players: G (psi), critic D,
@@ -20,6 +21,7 @@ Departures from the paper, each with its reason:
   from 0 to 1 over `style_warmup` steps: the class code is used before style can take its place.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -32,10 +34,7 @@ from ivg.devices import constrain
 from ivg.distributions import Gaussian, categorical, gaussian
 from ivg.errors import UserError
 from ivg.losses import adversarial, information, variational
-from ivg.players import Code, Codes, Method, Metrics, Params, Phase, Player, descend, player
-
-# (q_u, omega, stats, xs real images, key, t) -> (objective to ascend [], stats, parts to log).
-Agreement = Callable[..., tuple[jax.Array, Params, Metrics]]
+from ivg.players import Code, Codes, Method, Phase, Player, descend, player
 
 
 class InfoVAEGAN(NamedTuple):
@@ -69,7 +68,6 @@ class Game(NamedTuple):
     info_schedule: optax.Schedule = optax.constant_schedule(1.0)
     style_schedule: optax.Schedule = optax.constant_schedule(1.0)
     z_scale: float = 1.0
-    agreement: Agreement | None = None
 
 
 def prior(game: Game, key: jax.Array, n: int) -> Codes:
@@ -116,14 +114,12 @@ def critic_step(game: Game, s: InfoVAEGAN, x: jax.Array, key: jax.Array):
     return s._replace(D=descend(s.D, g_w, game.tx["D"])), parts
 
 
-def generator_step(game: Game, s: InfoVAEGAN, xs: jax.Array, key: jax.Array):
+def generator_step(game: Game, s: InfoVAEGAN, batch_size: int, key: jax.Array):
     """One update of G and q_u, eq. 11: adversarial term and mutual information lower bound.
 
-    Both gradients are taken at the old parameters. With an `agreement` term (not in the paper;
-    see `infovaegan_iic`) q_u also ascends it on the real images xs [n, B, H, W, C].
+    Both gradients are taken at the old parameters.
     """
-    prior_key, agreement_key = jax.random.split(key)
-    codes = constrain(prior(game, prior_key, xs.shape[1]))
+    codes = constrain(prior(game, key, batch_size))
     info_weight = game.info_weight * game.info_schedule(s.t)
 
     def generator_loss(psi, omega):
@@ -142,9 +138,6 @@ def generator_step(game: Game, s: InfoVAEGAN, xs: jax.Array, key: jax.Array):
             "q_u/info_c": jnp.mean(info_c),
         }
         objective = jnp.mean(fooling - info_weight * info)
-        if game.agreement is not None:
-            agreed, u_stats, more = game.agreement(game.q_u, omega, u_stats, xs, agreement_key, s.t)
-            objective, parts = objective - agreed, parts | more
         return objective, (g_stats, u_stats, parts)
 
     grads, (g_stats, u_stats, parts) = jax.grad(generator_loss, (0, 1), has_aux=True)(
@@ -161,7 +154,7 @@ def generation(game: Game, s: InfoVAEGAN, xs: jax.Array, key: jax.Array):
     critic_key, generator_key = jax.random.split(key)
     for x, x_key in zip(xs, jax.random.split(critic_key, len(xs)), strict=True):
         s, critic_parts = critic_step(game, s, x, x_key)
-    s, generator_parts = generator_step(game, s, xs, generator_key)
+    s, generator_parts = generator_step(game, s, xs.shape[1], generator_key)
     return s, critic_parts | generator_parts
 
 
@@ -272,15 +265,15 @@ def make_method(game: Game, *, init: Callable, phases: tuple[Phase, ...]) -> Met
     return Method(
         init=init,
         phases=phases,
-        encode=lambda s, x: encode(game, s, x),
-        generate=lambda s, codes: generate(game, s, codes),
-        prior=lambda key, n: prior(game, key, n),
+        encode=functools.partial(encode, game),
+        generate=functools.partial(generate, game),
+        prior=functools.partial(prior, game),
         codes={
             "d": Code("categorical", game.num_classes),
             "c": Code("continuous", game.dim_c),
             "z": Code("noise", game.dim_z),
         },
-        log_likelihood=lambda s, x, key: log_likelihood(game, s, x, key),
+        log_likelihood=functools.partial(log_likelihood, game),
     )
 
 
@@ -341,7 +334,7 @@ def infovaegan(
     kl_weight_d: float = 0.001,
     schedule: str = "interleaved",
     generation_steps: int = 0,
-    agreement: Agreement | None = None,
+    q_u: net.Network | None = None,
 ) -> Method:
     """InfoVAEGAN with the paper's losses; the defaults are the paper's plain setting.
 
@@ -362,7 +355,7 @@ def infovaegan(
         kl_weight_z, kl_weight_c, kl_weight_d: of the KL terms in eq. 6.
         schedule: "interleaved" or "staged".
         generation_steps: length of the first stage of the staged schedule.
-        agreement: an objective that q_u ascends on real images as well; None in the paper.
+        q_u: another network for q_u than the family's encoder; None in the paper.
 
     Raises:
         UserError: if the network family cannot take the image size, or the schedule is not one.
@@ -372,7 +365,7 @@ def infovaegan(
     game = Game(
         G=family.generator(image_shape),
         D=family.critic(),
-        q_u=family.encoder((num_classes, dim_c, dim_c)),
+        q_u=q_u or family.encoder((num_classes, dim_c, dim_c)),
         q_z=family.encoder((dim_z, dim_z)),
         tx=tx,
         image_shape=image_shape,
@@ -387,7 +380,6 @@ def infovaegan(
         z_scale=z_scale,
         temperature=temperature,
         kl_weights=(kl_weight_z, kl_weight_c, kl_weight_d),
-        agreement=agreement,
     )
     phases = make_phases(
         game,
@@ -396,4 +388,4 @@ def infovaegan(
         schedule=schedule,
         generation_steps=generation_steps,
     )
-    return make_method(game, init=lambda key: init(game, key), phases=phases)
+    return make_method(game, init=functools.partial(init, game), phases=phases)

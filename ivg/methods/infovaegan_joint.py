@@ -18,6 +18,7 @@ Departures from the released code, each the mending of a defect:
 - Sizes of d and c are independent of each other.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -179,6 +180,6 @@ def infovaegan_joint(
     )
     return paper.make_method(
         game,
-        init=lambda key: init(game, key),
-        phases=(Phase(lambda s, xs, key: step(game, s, xs, key), 1),),
+        init=functools.partial(init, game),
+        phases=(Phase(functools.partial(step, game), 1),),
     )

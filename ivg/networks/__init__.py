@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Callable
 
 from ivg.errors import UserError
-from ivg.networks import infogan28, infovaegan64, mlp
+from ivg.networks import infogan28, infovaegan64, mlp, small28
 from ivg.networks.blocks import Family, Network, network
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "mlp": mlp.mlp,
+    "small28": small28.small28,
     "infogan28": infogan28.infogan28,
     "infovaegan64": infovaegan64.infovaegan64,
 }

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from absl.testing import parameterized
 
 from ivg.distributions import categorical
 
-RANDOM = np.random.default_rng(0).normal(size=(2, 4, 5))
+RANDOM = np.random.default_rng(0).normal(size=(2, 6, 5))
+ONE_HOT = np.eye(5)[[0, 1, 2, 3, 4, 0]]
 SIMPLEX = np.exp(RANDOM[0]) / np.exp(RANDOM[0]).sum(-1, keepdims=True)
 
 
@@ -56,13 +56,12 @@ class ReferenceValuesTest(chex.TestCase):
         self.cases = oracles.load(shared, "05_losses")
 
     @chex.all_variants
-    @parameterized.parameters(*CASES)
-    def test_single_precision(self, name):
-        oracles.check(self.cases[name], self.variant(CASES[name]))
+    def test_single_precision(self):
+        oracles.check(self.cases, CASES, variant=self.variant)
 
-    @parameterized.parameters(*CASES)
-    def test_double_precision(self, name):
-        oracles.check_float64(self.cases[name], CASES[name])
+    def test_double_precision(self):
+        with jax.enable_x64(True):
+            oracles.check(self.cases, CASES, dtype="float64")
 
 
 # --- naive loops ----------------------------------------------------------------------------------
@@ -96,8 +95,8 @@ def squared_gumbel_softmax(noise, logits):
 
 NAIVE = {
     "log_prob of one-hot": (
-        functools.partial(categorical.log_prob, np.eye(5, dtype=np.float32)[:4]),
-        functools.partial(naive_log_prob, np.eye(5)[:4]),
+        functools.partial(categorical.log_prob, ONE_HOT),
+        functools.partial(naive_log_prob, ONE_HOT),
         RANDOM[:1],
     ),
     "log_prob of soft": (categorical.log_prob, naive_log_prob, (SIMPLEX, RANDOM[1])),
@@ -113,30 +112,30 @@ NAIVE = {
 
 class NaiveLoopsTest(chex.TestCase):
     @chex.all_variants
-    @parameterized.parameters(*NAIVE)
-    def test_value_and_gradients(self, name):
-        oracles.check_naive(self.variant, *NAIVE[name])
+    def test_values_and_gradients(self):
+        oracles.check_naive(self.variant, NAIVE)
 
 
 # --- properties -----------------------------------------------------------------------------------
 
 
 def test_entropy_of_certain_and_of_uniform():
-    logits = jnp.asarray([[1e4, 0.0, 0.0, -1e4], [7.0, 7.0, 7.0, 7.0]])
+    logits = np.float32([[1e4, 0.0, 0.0, -1e4], [7.0, 7.0, 7.0, 7.0]])
     np.testing.assert_allclose(categorical.entropy(logits), [0.0, math.log(4)], atol=1e-6)
     np.testing.assert_allclose(categorical.kl_uniform(logits), [math.log(4), 0.0], atol=1e-6)
 
 
 def test_extreme_logits_stay_finite():
+    def everything(d, logits):
+        entropies = categorical.entropy(logits) + categorical.kl_uniform(logits)
+        return categorical.log_prob(d, logits) + entropies + squared_gumbel_softmax(0 * d, logits)
+
     logits = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [1e4, 1e4, -1e4]])
-    oracles.check_finite(categorical.log_prob, np.eye(3), logits)
-    oracles.check_finite(categorical.entropy, logits)
-    oracles.check_finite(categorical.kl_uniform, logits)
-    oracles.check_finite(squared_gumbel_softmax, np.zeros((3, 3)), logits)
+    oracles.check_finite(everything, np.eye(3), logits)
 
 
 def test_wrong_class_costs_its_logit():
-    actual = categorical.log_prob(jnp.asarray([[0.0, 1.0]]), jnp.asarray([[1e4, -1e4]]))
+    actual = categorical.log_prob(np.float32([[0.0, 1.0]]), np.float32([[1e4, -1e4]]))
     np.testing.assert_array_equal(actual, [-2e4])
 
 
@@ -147,18 +146,17 @@ def test_gumbel_noise_is_finite_at_the_ends():
     np.testing.assert_allclose(noise, expected, rtol=1e-5)
 
 
-class GumbelSoftmaxTest(chex.TestCase):
-    @chex.all_variants
-    def test_argmax_is_an_exact_sample(self):
-        logits = jnp.broadcast_to(jnp.asarray([[0.0, 1.0, 2.0]]), (20000, 3))
-        sample = self.variant(categorical.gumbel_softmax)(jax.random.key(0), logits, 0.1)
-        np.testing.assert_allclose(np.sum(sample, -1), np.ones(20000), rtol=1e-5)
-        frequencies = np.bincount(np.argmax(sample, -1)) / 20000
-        np.testing.assert_allclose(frequencies, naive_probs([0.0, 1.0, 2.0]), atol=0.015)
+def test_argmax_of_relaxed_samples_is_an_exact_sample():
+    logits = np.tile(np.float32([0.0, 1.0, 2.0]), (20000, 1))
+    sample = jax.jit(categorical.gumbel_softmax)(jax.random.key(0), logits, 0.1)
+    np.testing.assert_allclose(np.sum(sample, -1), np.ones(20000), rtol=1e-5)
+    frequencies = np.bincount(np.argmax(sample, -1)) / 20000
+    np.testing.assert_allclose(frequencies, naive_probs([0.0, 1.0, 2.0]), atol=0.015)
 
 
 def test_codes_of_the_prior_are_one_hot_and_uniform():
-    d = categorical.sample_one_hot(jax.random.key(0), 20000, 10)
+    sample = jax.jit(categorical.sample_one_hot, static_argnums=(1, 2))
+    d = sample(jax.random.key(0), 20000, 10)
     assert d.shape == (20000, 10)
     np.testing.assert_array_equal(np.sort(d, axis=-1)[:, -2:], np.tile([0.0, 1.0], (20000, 1)))
     np.testing.assert_allclose(np.mean(d, axis=0), np.full(10, 0.1), atol=0.01)

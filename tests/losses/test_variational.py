@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from absl.testing import parameterized
 
 from ivg.losses import variational
 
@@ -54,13 +53,12 @@ class ReferenceValuesTest(chex.TestCase):
         self.cases = oracles.load(shared, "05_losses")
 
     @chex.all_variants
-    @parameterized.parameters(*CASES)
-    def test_single_precision(self, name):
-        oracles.check(self.cases[name], self.variant(CASES[name]))
+    def test_single_precision(self):
+        oracles.check(self.cases, CASES, variant=self.variant)
 
-    @parameterized.parameters(*CASES)
-    def test_double_precision(self, name):
-        oracles.check_float64(self.cases[name], CASES[name])
+    def test_double_precision(self):
+        with jax.enable_x64(True):
+            oracles.check(self.cases, CASES, dtype="float64")
 
 
 # --- naive loops ----------------------------------------------------------------------------------
@@ -121,50 +119,50 @@ NAIVE = {
     ),
     "elbo": (
         elbo,
-        lambda x, z, c, d: np.array([x[b] - 2 * z[b] - c[b] / 2 - d[b] / 1000 for b in range(5)]),
-        np.random.default_rng(2).normal(size=(4, 5)),
+        lambda x, z, c, d: np.array([x[b] - 2 * z[b] - c[b] / 2 - d[b] / 1000 for b in range(6)]),
+        np.random.default_rng(2).normal(size=(4, 6)),
     ),
 }
 
 
 class NaiveLoopsTest(chex.TestCase):
     @chex.all_variants
-    @parameterized.parameters(*NAIVE)
-    def test_value_and_gradients(self, name):
-        oracles.check_naive(self.variant, *NAIVE[name])
+    def test_values_and_gradients(self):
+        oracles.check_naive(self.variant, NAIVE)
 
 
 # --- properties -----------------------------------------------------------------------------------
 
 
 def test_squared_error_is_a_unit_gaussian_without_its_constant():
-    x, x_hat = jnp.asarray(IMAGES, jnp.float32)
+    x, x_hat = IMAGES.astype(np.float32)
     constant = 4 / 2 * math.log(2 * math.pi)  # four pixels
     expected = -variational.gaussian_log_likelihood(x, x_hat) - constant
     np.testing.assert_allclose(variational.squared_error(x, x_hat), expected, rtol=1e-4)
 
 
 def test_perfect_and_hopeless_logits():
-    x = jnp.asarray([[1.0, 0.0], [0.0, 1.0]])
-    logits = jnp.asarray([[1e4, -1e4], [1e4, -1e4]])
+    x, logits = np.float32([[1.0, 0.0], [0.0, 1.0]]), np.float32([[1e4, -1e4], [1e4, -1e4]])
     actual = variational.bernoulli_log_likelihood(x, logits)
     np.testing.assert_array_equal(actual, [0.0, -2e4])
 
 
 def test_confident_pixels_keep_their_digits():
     # log sigmoid(15) = -3.06e-7, which x * logit - softplus(logit) would round to 0 or 9.5e-7.
-    actual = variational.bernoulli_log_likelihood(jnp.ones((1, 1)), jnp.full((1, 1), 15.0))
-    np.testing.assert_allclose(actual, [-math.log1p(math.exp(-15))], rtol=1e-5)
+    x, logits = np.float32([[1.0, 1.0], [0.0, 0.0]]), np.float32([[15.0, 15.0], [-15.0, -15.0]])
+    actual = variational.bernoulli_log_likelihood(x, logits)
+    np.testing.assert_allclose(actual, np.full(2, -2 * math.log1p(math.exp(-15))), rtol=1e-5)
 
 
 def test_extreme_inputs_stay_finite():
-    logits = np.array([[1e4, -1e4, 0.0]])
-    for x in (np.zeros((1, 3)), np.full((1, 3), 0.5), np.ones((1, 3))):
-        oracles.check_finite(variational.bernoulli_log_likelihood, x, logits)
-    oracles.check_finite(variational.gaussian_log_likelihood, logits, -logits, 1e-6)
-    oracles.check_finite(variational.squared_error, logits, -logits)
+    x = np.array([[0.0], [0.5], [1.0]]) * np.ones(3)
+    logits = np.tile([1e4, -1e4, 0.0], (3, 1))
+    oracles.check_finite(variational.bernoulli_log_likelihood, x, logits)
+    oracles.check_finite(variational.gaussian_log_likelihood, x, logits, 1e-6)
+    oracles.check_finite(variational.squared_error, x, logits)
 
 
 def test_terms_that_a_method_lacks_are_zero():
-    parts = variational.ElboParts(log_likelihood=jnp.ones(3), kl_z=jnp.ones(3), kl_c=0.0, kl_d=0.0)
-    np.testing.assert_array_equal(variational.elbo(parts, weight_z=3.0), np.full(3, -2.0))
+    ones = np.ones(6, np.float32)
+    parts = variational.ElboParts(log_likelihood=ones, kl_z=ones, kl_c=0.0, kl_d=0.0)
+    np.testing.assert_array_equal(variational.elbo(parts, weight_z=3.0), np.full(6, -2.0))

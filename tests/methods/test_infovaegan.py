@@ -164,9 +164,9 @@ def test_critic_step_is_equation_4_and_moves_only_the_critic():
 
 def test_generator_step_is_equation_11():
     game, key = make_game(info_weight=0.7), jax.random.key(2)
-    s, xs = start(game), images(make())
-    after, _ = module.generator_step(game, s, xs, key)
-    codes = module.prior(game, jax.random.split(key)[0], BATCH)
+    s = start(game)
+    after, _ = module.generator_step(game, s, BATCH, key)
+    codes = module.prior(game, key, BATCH)
 
     def objective(psi, omega):
         x_g, _ = game.G.train(psi, {}, module.latents(game, codes, 0))
@@ -186,7 +186,7 @@ def test_generator_step_is_equation_11():
 def test_without_information_the_encoder_stays():
     game = make_game(info_weight=0.0)
     s = start(game)
-    after, _ = module.generator_step(game, s, images(make()), jax.random.key(2))
+    after, _ = module.generator_step(game, s, BATCH, jax.random.key(2))
     close(after.q_u.params, s.q_u.params, rtol=0, atol=0)
 
 

@@ -1,0 +1,118 @@
+"""A run that is interrupted in any way goes on bit for bit as if it never was."""
+
+import json
+import random
+import signal
+import time
+
+import command
+import pytest
+
+
+def in_the_middle(workdir, seed: int, low: int = 3, high: int = 25):
+    """A seeded random moment: the condition and the delay after it; printed, to be repeated."""
+    moment = random.Random(seed)
+    target, delay = moment.randint(low, high), moment.uniform(0.0, 0.1)
+    print(f"interrupts {delay:.4f} s after step {target} was logged")
+    return lambda: any(step >= target for step in command.logged(workdir)), delay
+
+
+def assert_same_metrics(workdir, reference) -> None:
+    lines = [(d / "metrics.jsonl").read_text().splitlines() for d in (workdir, reference)]
+    assert lines[0] == lines[1]
+    assert command.logged(workdir) == list(range(1, command.STEPS + 1))
+
+
+def test_kill_9_at_a_random_moment(tmp_path):
+    reference, workdir = command.finished_run(), tmp_path / "run"
+    arguments = (*command.TINY, f"--workdir={workdir}")
+    when, delay = in_the_middle(workdir, seed=time.time_ns())
+    killed = command.interrupt(command.start(*arguments), signal.SIGKILL, when, delay)
+    assert killed.returncode == -signal.SIGKILL
+    assert command.STEPS not in command.steps_saved(workdir)
+    saved = command.steps_saved(workdir)
+    out = command.ok(*arguments)
+    if saved:
+        assert f"going on from step {saved[-1]} of {command.STEPS}" in out
+    command.assert_same_state(workdir, reference)
+    assert_same_metrics(workdir, reference)
+    scores = [json.loads((d / "results.json").read_text()) for d in (workdir, reference)]
+    assert scores[0] == scores[1]
+
+
+def test_sigterm_and_ctrl_c_lose_nothing(tmp_path):
+    reference, workdir = command.finished_run(), tmp_path / "run"
+    arguments = (*command.TINY, f"--workdir={workdir}")
+    logged = 0
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        when, delay = in_the_middle(workdir, seed=code, low=logged + 2, high=logged + 9)
+        done = command.interrupt(command.start(*arguments), number, when, delay)
+        assert done.returncode == code
+        logged = command.logged(workdir)[-1]
+        message = f"stopped at step {logged}, state saved; the same command again goes on"
+        assert message in done.stdout
+        assert "Traceback" not in done.stderr
+        assert command.steps_saved(workdir)[-1] == logged < command.STEPS
+    command.train_only(*command.TINY, workdir=workdir)
+    command.assert_same_state(workdir, reference)
+    assert_same_metrics(workdir, reference)
+
+
+def test_several_steps_a_dispatch_and_streamed_images(tmp_path):
+    arguments = (
+        *command.TINY,
+        "--config.steps_per_dispatch=4",
+        "--config.log_every=4",
+        "--config.checkpoint_every=8",
+        "--config.data.in_memory=no",
+    )
+    for name in ("whole", "interrupted"):
+        workdir = tmp_path / name
+        if name == "interrupted":
+            when, delay = in_the_middle(workdir, seed=1)
+            process = command.start(*arguments, f"--workdir={workdir}")
+            command.interrupt(process, signal.SIGKILL, when, delay)
+            assert command.STEPS not in command.steps_saved(workdir)
+        command.train_only(*arguments, workdir=workdir)
+    command.assert_same_state(tmp_path / "interrupted", tmp_path / "whole")
+    assert command.logged(workdir) == list(range(4, command.STEPS + 1, 4))
+
+
+def test_a_finished_run_typed_again_changes_only_results(tmp_path):
+    workdir = command.copy_of_finished_run(tmp_path)
+    before = command.contents(workdir)
+    out = command.ok(*command.TINY, f"--workdir={workdir}")
+    assert f"step {command.STEPS}" in out and "results.json" in out
+    after = command.contents(workdir)
+    kept = ("checkpoints", "config.json", "metrics.jsonl", "results.json", "figures/samples.png")
+    for name in before:
+        if name.startswith(kept):
+            assert after[name] == before[name], name
+    assert [n for n in after.keys() - before.keys() if not n.startswith("tensorboard")] == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
+def test_damaged_checkpoint(tmp_path, damage):
+    """The one before is taken, the run says so and ends as it did."""
+    workdir = command.copy_of_finished_run(tmp_path)
+    *_, before, last = command.steps_saved(workdir)
+    path = max((workdir / "checkpoints" / str(last)).rglob("d/*"), key=lambda p: p.stat().st_size)
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        half = len(data) // 2
+        path.write_bytes(
+            data[:half]
+            if damage == "truncated"
+            else data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
+        )
+    if damage == "truncated":  # through the command line once; the others through what it calls
+        out = command.ok(*command.TINY, f"--workdir={workdir}")
+        assert f"the checkpoint of step {last}" in out and "is damaged" in out
+        assert f"taking the one before, of step {before}" in out
+        assert f"going on from step {before} of {command.STEPS}" in out
+        assert_same_metrics(workdir, command.finished_run())
+        command.assert_same_state(workdir, command.finished_run())
+    else:
+        assert command.last_state(workdir)[0] == before
