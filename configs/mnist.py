@@ -1,4 +1,11 @@
-"""MNIST, 28x28, through tfds."""
+"""MNIST, 28x28, through tfds.
+
+Paper: Ye & Bors, ICIP 2021, Table 1: one-to-one clustering accuracy of InfoVAEGAN 95.42 % (mean of
+4 runs), 96.15 % (best). The default method is our extension `infovaegan_invariant`; the paper's own
+is `--config=configs/mnist.py:infovaegan`. The README's table has both.
+
+The networks are small enough for a CPU; `--config.<method>.network.name=infogan28` takes InfoGAN's.
+"""
 
 from configs import base
 
@@ -7,15 +14,16 @@ def get_config(method: str = "infovaegan_invariant"):
     """The configuration; `method` is the suffix after the colon."""
     config = base.get_config(method)
     config.data.name = "mnist"
-    config.num_steps = 6_000
+    config.num_steps = 6_500
     config.eval_every = 1_000
     own = config[method]
     own.network = dict(name="small28", width=1.0)
     own.dim_z = 16
     own.dim_c = 2
-    own.optimizer.G.learning_rate = 5e-4
-    own.optimizer.D.learning_rate = 5e-4
-    own.optimizer.q_u.learning_rate = 5e-4
-    own.optimizer.elbo.learning_rate = 5e-4
-    own.optimizer.q_z.learning_rate = 5e-4
+    for player in own.optimizer:
+        own.optimizer[player].learning_rate = 5e-4
+    if method == "infovaegan_invariant":
+        own.num_critic = 4
+        own.agreement_steps = 2_500
+        own.optimizer.q_d.learning_rate = 1e-3
     return config

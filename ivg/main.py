@@ -65,7 +65,10 @@ def explain(error: BaseException) -> str:
         if meant := re.search(r"Did you mean .?\"(\w+)\W+ instead of .?\"(\w+)", text):
             return f'the config has no field "{meant[2]}" there; did you mean "{meant[1]}"?'
     if any(isinstance(link, _LOOKUP) for link in chain):
-        return f"the config has no such field ({texts[-1]}); configs/base.py lists the fields."
+        return (
+            f"the config has no such field ({texts[-1]}); configs/base.py lists the fields, and a "
+            "method's own need its name after the config, as in --config=configs/mnist.py:METHOD."
+        )
     return texts[0]
 
 

@@ -1,8 +1,9 @@
 """Arrays in, pictures out: grids of images for the figures of a paper, and loss curves.
 
 Pixels stay exact: a small image is enlarged by a whole factor without interpolation, and everything
-around it (labels, title, gaps) is drawn beside, never over it. Pictures are uint8 arrays [H, W, 3],
-so that they go to a file (`save`) and to TensorBoard alike.
+around it (labels, title, gaps) is drawn beside, never over it. Only images below 16 pixels, which
+the eye would not read as squares, are enlarged bicubically. Pictures are uint8 arrays [H, W, 3], so
+that they go to a file (`save`) and to TensorBoard alike.
 """
 
 import os
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _TILE = 48  # smallest side of a tile, in pixels of the picture
+_TINY = 16  # images with smaller sides are enlarged smoothly
 _GAP, _WIDE_GAP, _MARGIN, _PAD = 2, 12, 10, 6
 _TEXT_SIZE, _TITLE_SIZE = 14, 17
 _INK, _PAPER = (38, 38, 38), (255, 255, 255)
@@ -141,6 +143,8 @@ def _picture(
     font, title_font = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
     height, width, _ = rows[0][0].shape
     scale = -(-_TILE // max(height, width))
+    tiny = max(height, width) < _TINY
+    method = Image.Resampling.BICUBIC if tiny else Image.Resampling.NEAREST
     height, width = height * scale, width * scale
 
     left = _MARGIN + max((_width(text, font) + _PAD for text in row_labels), default=0)
@@ -169,7 +173,7 @@ def _picture(
             draw.text((x + width / 2, head + depth / 2), text, _INK, font, anchor="mm")
     for y, row in zip(ys, rows, strict=True):
         for x, tile in zip(xs, row, strict=False):
-            picture.paste(Image.fromarray(np.repeat(np.repeat(tile, scale, 0), scale, 1)), (x, y))
+            picture.paste(Image.fromarray(tile).resize((width, height), method), (x, y))
     return np.asarray(picture)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from ivg import build, checkpoint, rundir
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-DIGITS = "--config=configs/digits.py"
+DIGITS = "--config=configs/digits.py:infovaegan"
 STEPS = 40
 TINY = (
     DIGITS,

@@ -55,6 +55,10 @@ FLAGS = {
         ['did you mean "learning_rate"?'],
     ),
     "unlike any field": ([command.DIGITS, "--config.xyzzy=3"], ["xyzzy", "configs/base.py"]),
+    "a field of another method": (
+        [command.DIGITS, "--config.infovaegan_joint.dim_z=3"],
+        ["infovaegan_joint"],
+    ),
     "no integer": ([command.DIGITS, "--config.batch_size=4.5"], ["batch_size", "4.5"]),
     "no config there": (["--config=configs/digitz.py"], ["configs/digitz.py", "configs/digits.py"]),
     "a folder as config": (["--config=configs"], ["no config file configs"]),

@@ -48,7 +48,7 @@ def test_to_uint8_is_the_inverse_of_scaling():
 
 @pytest.mark.parametrize(
     ("height", "width", "channels", "scale"),
-    [(8, 8, 1, 6), (28, 28, 1, 2), (32, 32, 3, 2), (64, 64, 3, 1), (64, 48, 3, 1), (5, 10, 1, 5)],
+    [(16, 16, 1, 3), (28, 28, 1, 2), (32, 32, 3, 2), (64, 64, 3, 1), (64, 48, 3, 1), (10, 20, 1, 3)],
 )
 def test_grid_holds_exact_enlarged_pixels(height, width, channels, scale):
     batch = images(5, height, width, channels)
@@ -65,21 +65,21 @@ def test_grid_holds_exact_enlarged_pixels(height, width, channels, scale):
 
 
 def test_floats_and_bytes_give_the_same_picture():
-    batch = images(4, 8, 8)
+    batch = images(4, 16, 16)
     picture = plots.grid(batch / np.float32(127.5) - 1, 2)
     np.testing.assert_array_equal(picture, plots.grid(batch, 2))
 
 
 def test_labels_stand_beside_the_images():
-    batch = images(6, 8, 8)
+    batch = images(6, 16, 16)
     bare = plots.grid(batch, 3)
     names = {"row_labels": ["a", "bcd"], "column_labels": ["x", "y", "z"], "title": "Title"}
     picture = plots.grid(batch, 3, **names)
-    y, x = find(picture, batch[0], 6)
+    y, x = find(picture, batch[0], 3)
     assert ink(picture[y : y + 48, : x - 2]) and ink(picture[y + 50 : y + 98, : x - 2])
     assert ink(picture[y - 22 : y - 2, x : x + 48]) and ink(picture[: y - 24, :])
     block = (slice(y, y + 98), slice(x, x + 148))
-    by, bx = find(bare, batch[0], 6)
+    by, bx = find(bare, batch[0], 3)
     np.testing.assert_array_equal(picture[block], bare[by : by + 98, bx : bx + 148])
     for rest in (names | {"row_labels": ["a"]}, names | {"column_labels": ["x"] * 4}):
         with pytest.raises(ValueError, match="labels or none"):
@@ -87,10 +87,10 @@ def test_labels_stand_beside_the_images():
 
 
 def test_long_labels_and_titles_find_room():
-    batch = images(2, 8, 8)
+    batch = images(2, 16, 16)
     labels = ["Wearing_Lipstick_And_Necklace", "No"]
     picture = plots.grid(batch, 2, column_labels=labels, title="word " * 30)
-    (y, x), (_, x2) = find(picture, batch[0], 6), find(picture, batch[1], 6)
+    (y, x), (_, x2) = find(picture, batch[0], 3), find(picture, batch[1], 3)
     assert x2 - x == 50 and y > 300  # many lines of title and an upright label
     edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
     assert not any(ink(edge) for edge in edges)
@@ -99,10 +99,10 @@ def test_long_labels_and_titles_find_room():
 
 
 def test_reconstructions_pair_real_above_reconstructed():
-    batch = images(10, 8, 8)
+    batch = images(10, 16, 16)
     real, other = batch[:5], batch[5:]
     picture = plots.reconstructions(real, other, columns=3, title="Pairs")
-    above, below = [[find(picture, i, 6) for i in side] for side in (real, other)]
+    above, below = [[find(picture, i, 3) for i in side] for side in (real, other)]
     for (y, x), (y_hat, x_hat) in zip(above, below, strict=True):
         assert x == x_hat and y_hat - y == 48 + plots._GAP
     assert above[3][0] - below[0][0] == 48 + plots._WIDE_GAP
@@ -111,20 +111,20 @@ def test_reconstructions_pair_real_above_reconstructed():
 
 
 def test_traversal():
-    batch = images(6, 8, 8, 3).reshape(2, 3, 8, 8, 3)
+    batch = images(6, 16, 16, 3).reshape(2, 3, 16, 16, 3)
     picture = plots.traversal(batch, row_labels=["0", "1"], column_labels=["-1", "0", "1"])
-    places = np.array([[find(picture, image, 6) for image in row] for row in batch])
+    places = np.array([[find(picture, image, 3) for image in row] for row in batch])
     assert (places[0, :, 0] == places[0, 0, 0]).all() and (np.diff(places[:, 0, 0]) == 50).all()
     assert (places[:, 1, 1] == places[0, 1, 1]).all() and (np.diff(places[0, :, 1]) == 50).all()
 
 
 def test_interpolation_has_the_real_images_at_the_sides():
-    batch = images(10, 8, 8)
-    middle, first, last = batch[:6].reshape(2, 3, 8, 8, 1), batch[6:8], batch[8:]
+    batch = images(10, 16, 16)
+    middle, first, last = batch[:6].reshape(2, 3, 16, 16, 1), batch[6:8], batch[8:]
     picture = plots.interpolation(middle, first, last, title="Between")
     for row in range(2):
-        left, right = find(picture, first[row], 6), find(picture, last[row], 6)
-        steps = [find(picture, image, 6) for image in middle[row]]
+        left, right = find(picture, first[row], 3), find(picture, last[row], 3)
+        steps = [find(picture, image, 3) for image in middle[row]]
         assert {y for y, _ in [left, right, *steps]} == {left[0]}
         assert np.diff([x for _, x in [left, *steps, right]]).tolist() == [60, 50, 50, 60]
 
@@ -193,3 +193,13 @@ def test_matplotlib_is_imported_only_for_curves():
         cwd=pathlib.Path(__file__).resolve().parent.parent,
     )
     assert (found.stdout, found.stderr) == ("False\n", "")
+
+
+def test_tiny_images_are_enlarged_smoothly():
+    batch = np.zeros((1, 8, 8, 1), np.uint8)
+    batch[0, 4, 4] = 255
+    picture = plots.grid(batch, 1)
+    tile = picture[plots._MARGIN :, plots._MARGIN :][:48, :48, 0]
+    assert tile.max() > 200 and len(np.unique(tile)) > 10  # a soft dot, not a square
+    row, column = np.unravel_index(tile.argmax(), tile.shape)
+    assert (row // 6, column // 6) == (4, 4)
