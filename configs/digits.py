@@ -1,6 +1,6 @@
 """Handwritten digits, 8x8, 1,797 images that come with scikit-learn: no download needed.
 
-The default method is our extension `infovaegan_invariant`: about 0.94 one-to-one clustering accuracy
+The default method is our extension `infovaegan_invariant`: one-to-one clustering accuracy about 0.94
 on the 360 test images, where k-means on the pixels has 0.79, in a few minutes on two CPU cores. The
 paper's own method is `--config=configs/digits.py:infovaegan`. The README's table has both.
 """
