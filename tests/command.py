@@ -28,6 +28,8 @@ STEPS = 40
 TINY = (
     DIGITS,
     "--config.infovaegan.network.width=8",
+    "--config.infovaegan.network.generator_norm=none",
+    "--config.infovaegan.network.encoder_norm=none",
     "--config.infovaegan.num_critic=1",
     "--config.infovaegan.dim_z=4",
     "--config.batch_size=8",
@@ -52,6 +54,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
+        "PYTHONUNBUFFERED": "1",
         "JAX_COMPILATION_CACHE_DIR": str(scratch() / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -140,13 +143,15 @@ def steps_saved(workdir: pathlib.Path) -> list[int]:
     return checkpoint.steps(build.checkpoints(workdir))
 
 
-def train_only(*arguments: object, workdir: pathlib.Path, last: int = STEPS) -> None:
+def train_only(*arguments: object, workdir: pathlib.Path, last: int = STEPS) -> str:
     """Trains to the last checkpoint, without the evaluation, which takes longer than the training.
+
+    Returns the standard output.
 
     `kill -9` once the checkpoint of step `last` is there; that it is complete is tested elsewhere.
     """
     process = start(*arguments, f"--workdir={workdir}")
-    interrupt(process, signal.SIGKILL, lambda: last in steps_saved(workdir))
+    return interrupt(process, signal.SIGKILL, lambda: last in steps_saved(workdir)).stdout
 
 
 @functools.cache

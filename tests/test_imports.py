@@ -24,7 +24,8 @@ ALLOWED = {
     "log": {"players"},
     "checkpoint": set(),
     "rundir": set(),
-    "methods": {"players", "losses", "distributions", "networks", "devices", "methods", "transforms"},
+    "methods": {"devices", "distributions", "losses", "methods", "networks", "players"}
+    | {"transforms"},
     "build": {"data", "devices", "methods", "players", "rundir"},
     "evaluate": {"data", "log", "metrics", "players", "plots", "rundir"},
     "train": {"build", "checkpoint", "data", "devices", "evaluate", "log", "players", "rundir"},

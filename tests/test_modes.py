@@ -7,6 +7,9 @@ import command
 import numpy as np
 import pytest
 
+from ivg import runs
+from ivg.errors import UserError
+
 
 def test_two_runs_and_their_summary(tmp_path):
     workdir = tmp_path / "runs"
@@ -25,8 +28,8 @@ def test_two_runs_and_their_summary(tmp_path):
     assert "clustering.accuracy_one_to_one" in summary["scores"]
     assert "kmeans.accuracy_one_to_one" in summary["scores"]
     assert "2 runs" in out and "reconstruction_mse" in out
-    text = command.refused("--mode=sample", f"--workdir={workdir}")
-    assert "several runs" in text and str(workdir / "seed_1") in text
+    with pytest.raises(UserError, match=f"several runs.*{workdir / 'seed_1'}"):
+        runs.sample(workdir, 9)
 
 
 def test_evaluation_of_a_run_directory_alone(tmp_path):
@@ -58,8 +61,9 @@ def test_samples_of_a_run_directory_alone(tmp_path):
     assert arrays["d"].shape == (9, 10) and arrays["c"].shape == (9, 2)
 
 
-@pytest.mark.parametrize("mode", ["evaluate", "sample"])
-def test_no_run_there(mode, tmp_path):
-    text = command.refused(f"--mode={mode}", f"--workdir={tmp_path / 'none'}")
+def test_no_run_there(tmp_path):
+    with pytest.raises(UserError, match="not a run directory.*--mode=train"):
+        runs.sample(tmp_path / "none", 9)
+    text = command.refused("--mode=evaluate", f"--workdir={tmp_path / 'none'}")
     assert "not a run directory" in text and "--mode=train" in text
     assert not (tmp_path / "none").exists()

@@ -48,7 +48,14 @@ def test_to_uint8_is_the_inverse_of_scaling():
 
 @pytest.mark.parametrize(
     ("height", "width", "channels", "scale"),
-    [(16, 16, 1, 3), (28, 28, 1, 2), (32, 32, 3, 2), (64, 64, 3, 1), (64, 48, 3, 1), (10, 20, 1, 3)],
+    [
+        (16, 16, 1, 3),
+        (28, 28, 1, 2),
+        (32, 32, 3, 2),
+        (64, 64, 3, 1),
+        (64, 48, 3, 1),
+        (10, 20, 1, 3),
+    ],
 )
 def test_grid_holds_exact_enlarged_pixels(height, width, channels, scale):
     batch = images(5, height, width, channels)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 
@@ -108,11 +109,15 @@ def test_damaged_checkpoint(tmp_path, damage):
             else data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
         )
     if damage == "truncated":  # through the command line once; the others through what it calls
-        out = command.ok(*command.TINY, f"--workdir={workdir}")
+        more = f"--config.num_steps={command.STEPS + 5}"
+        out = command.train_only(*command.TINY, more, workdir=workdir, last=command.STEPS + 5)
         assert f"the checkpoint of step {last}" in out and "is damaged" in out
         assert f"taking the one before, of step {before}" in out
-        assert f"going on from step {before} of {command.STEPS}" in out
-        assert_same_metrics(workdir, command.finished_run())
+        assert f"going on from step {before} of {command.STEPS + 5}" in out
+        assert command.logged(workdir) == list(range(1, command.STEPS + 6))
+        again, first = (d / "metrics.jsonl" for d in (workdir, command.finished_run()))
+        assert again.read_text().startswith(first.read_text())
+        shutil.rmtree(workdir / "checkpoints" / str(command.STEPS + 5))
         command.assert_same_state(workdir, command.finished_run())
     else:
         assert command.last_state(workdir)[0] == before

@@ -58,32 +58,6 @@ def categorical_entropy(num_classes: int) -> float:
     return math.log(num_classes)
 
 
-def invariant_information(logits_a: jax.Array, logits_b: jax.Array) -> jax.Array:
-    """Mutual information of the classes given to two views of the same images: a *scalar*.
-
-    Ji, Henriques, Vedaldi, "Invariant Information Clustering", 2019, section 3.1: the joint
-    P_ij = mean_b p_i(a_b) p_j(b_b) is symmetrised, and its information in nats is to be
-    *maximised*. A batch quantity: computed on parts of a batch and averaged it means something
-    else, and it wants many more examples than there are pairs of classes.
-
-    Args:
-        logits_a: Logits of one view, `[B, K]`.
-        logits_b: Logits of the other view of the same images, `[B, K]`.
-
-    Returns:
-        Between 0 and ln K, which agreeing, certain and balanced predictions reach. Symmetric in
-        its arguments; both carry gradient, finite also where a prediction is exactly one-hot.
-    """
-    chex.assert_rank([logits_a, logits_b], 2)
-    chex.assert_equal_shape([logits_a, logits_b])
-    p_a, p_b = jax.nn.softmax(logits_a), jax.nn.softmax(logits_b)
-    # Accelerators round the factors of a product to fewer digits unless told otherwise.
-    joint = jnp.matmul(p_a.T, p_b, precision="highest") / len(p_a)
-    joint = 0.5 * (joint + joint.T)
-    marginal = jnp.sum(joint, axis=0)  # the same for both views
-    return 2.0 * _entropy(marginal) - _entropy(joint)
-
-
 def agreement(logits_a: jax.Array, logits_b: jax.Array, *, balance: float) -> jax.Array:
     """How surely and evenly two views of the same images fall into the same classes: a *scalar*.
 

@@ -102,19 +102,6 @@ def naive_gaussian(c, mean, log_var):
     return result
 
 
-def naive_invariant_information(logits_a, logits_b):
-    batch, size = logits_a.shape
-    joint = np.zeros((size, size))
-    for row_a, row_b in zip(logits_a, logits_b, strict=True):
-        a, b = naive_softmax(row_a), naive_softmax(row_b)
-        for i in range(size):
-            for j in range(size):
-                joint[i, j] += (a[i] * b[j] + a[j] * b[i]) / (2 * batch)
-    rows, columns = joint.sum(1), joint.sum(0)
-    cells = [(i, j) for i in range(size) for j in range(size) if joint[i, j] > 0]
-    return sum(joint[i, j] * math.log(joint[i, j] / (rows[i] * columns[j])) for i, j in cells)
-
-
 def naive_agreement(logits_a, logits_b):
     batch, size = logits_a.shape
     result, mean = 0.0, np.zeros(size)
@@ -138,11 +125,6 @@ NAIVE = {
         RANDOM[:1],
     ),
     "gaussian_lower_bound": (gaussian_lower_bound, naive_gaussian, RANDOM),
-    "invariant_information": (
-        information.invariant_information,
-        naive_invariant_information,
-        3 * RANDOM[:2],
-    ),
     "agreement": (
         functools.partial(information.agreement, balance=2.0),
         naive_agreement,
@@ -203,52 +185,9 @@ def test_extreme_predictions_stay_finite():
     oracles.check_finite(everything, np.eye(3), logits, np.ones((3, 3)), logits)
 
 
-# --- properties of the invariant information ------------------------------------------------------
+# --- properties of the agreement ------------------------------------------------------------------
 
 ONE_HOT = 2e4 * np.tile(np.eye(5), (3, 1)) - 1e4  # balanced, +-1e4
-
-
-invariant_information = jax.jit(information.invariant_information)
-
-
-class InvariantInformationTest(chex.TestCase):
-    @chex.all_variants
-    def test_agreeing_balanced_certain_views_share_ln_k(self):
-        actual = self.variant(information.invariant_information)(ONE_HOT, ONE_HOT)
-        np.testing.assert_allclose(actual, math.log(5), rtol=1e-6)
-
-
-def test_views_that_agree_up_to_swapped_names_share_the_same():
-    # Symmetrised, a swap of two names is as certain as the identity.
-    swapped = ONE_HOT[:, [1, 0, 2, 3, 4]]
-    np.testing.assert_allclose(invariant_information(ONE_HOT, swapped), math.log(5), rtol=1e-6)
-
-
-@pytest.mark.parametrize("logits", [np.zeros(5), -1e4 * np.ones(5), 2e4 * np.eye(5)[2] - 1e4])
-def test_views_that_never_change_share_nothing(logits):
-    constant = np.tile(logits, (15, 1))
-    np.testing.assert_allclose(invariant_information(constant, constant), 0.0, atol=1e-6)
-
-
-def test_independent_certain_views_share_nothing():
-    # Every pair of classes as often, by repeating each row against all others.
-    a, b = np.divmod(np.arange(25), 5)
-    identity = 2e4 * np.eye(5) - 1e4
-    np.testing.assert_allclose(invariant_information(identity[a], identity[b]), 0.0, atol=1e-6)
-
-
-def test_invariant_information_is_a_symmetric_scalar():
-    there, back = invariant_information(*RANDOM[:2]), invariant_information(*RANDOM[1::-1])
-    assert there.shape == () and there > 0
-    np.testing.assert_allclose(there, back, rtol=1e-5)
-
-
-@pytest.mark.parametrize("other", [ONE_HOT, ONE_HOT[::-1], 0 * ONE_HOT])
-def test_invariant_information_has_finite_gradients(other):
-    oracles.check_finite(information.invariant_information, ONE_HOT, other)
-
-
-# --- properties of the agreement ------------------------------------------------------------------
 
 agreement = functools.partial(information.agreement, balance=3.0)
 
