@@ -5,6 +5,9 @@ along it. This is the successor of `jax.pmap`, which JAX keeps in maintenance mo
 mutual information and every other batch quantity keep their meaning on any number of devices.
 """
 
+import os
+import pathlib
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -15,18 +18,26 @@ AXIS = "batch"
 
 
 def start_processes() -> None:
-    """Joins the other processes of a multi-host run, where a cluster environment announces one.
+    """Joins the other processes of a multi-host run; a run of one process passes through.
 
-    A single-host run passes through unchanged. TPU pods, SLURM and Open MPI are found by JAX
-    itself; elsewhere set JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES and JAX_PROCESS_ID).
+    TPU pods, SLURM and Open MPI are found by JAX itself. Elsewhere set JAX_COORDINATOR_ADDRESS
+    (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID on every process. To be called
+    before anything else touches a device.
     """
-    import os
-
-    variables = ("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS", "SLURM_JOB_NUM_NODES")
-    many = os.environ.get("TPU_WORKER_HOSTNAMES", "").count(",") > 0
-    if os.environ.get("SLURM_JOB_NUM_NODES", "1") == "1":
-        variables = variables[:2]
-    if many or any(os.environ.get(name) for name in variables):
+    env = os.environ
+    if "JAX_COORDINATOR_ADDRESS" in env:
+        count, index = env.get("JAX_NUM_PROCESSES", ""), env.get("JAX_PROCESS_ID", "")
+        if not (count.isdigit() and index.isdigit()):
+            raise UserError(
+                "JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must be "
+                "numbers too; set them on every process, or unset it to run alone."
+            )
+        jax.distributed.initialize(env["JAX_COORDINATOR_ADDRESS"], int(count), int(index))
+    elif (
+        env.get("TPU_WORKER_HOSTNAMES", "").count(",") > 0
+        or int(env.get("SLURM_NTASKS", "1")) > 1
+        or int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+    ):
         jax.distributed.initialize()
 
 
@@ -53,8 +64,21 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def place_state(state, mesh: Mesh):
-    """A copy of every array of the tree on every device of the mesh."""
-    return jax.device_put(state, replicated(mesh))
+    """A copy of every array of the tree, typed keys included, on every device of the mesh."""
+
+    def place(x):
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                place(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
+        return jax.device_put(np.asarray(x) if is_local(x) else x, replicated(mesh))
+
+    return jax.tree.map(place, state)
+
+
+def is_local(x) -> bool:
+    """Whether this process holds all of x, so that every process can place its own copy."""
+    return not isinstance(x, jax.Array) or x.is_fully_addressable
 
 
 def place_batches(batches: np.ndarray, mesh: Mesh) -> jax.Array:
@@ -68,6 +92,12 @@ def local_rows(batch_size: int) -> slice:
     rows = batch_size // jax.process_count()
     first = jax.process_index() * rows
     return slice(first, first + rows)
+
+
+def own_folder(workdir: pathlib.Path) -> pathlib.Path:
+    """Where this process writes its log, scores and pictures: process 0 in the run directory."""
+    index = jax.process_index()
+    return workdir if index == 0 else workdir.with_name(f"{workdir.name}.process_{index}")
 
 
 def constrain(tree):

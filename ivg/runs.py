@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, plots, rundir, train
+from ivg import build, checkpoint, devices, plots, rundir, train
 from ivg.errors import UserError
 from ivg.log import no_space
 
@@ -16,6 +16,7 @@ from ivg.log import no_space
 def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
     """Trains `num_runs` seeds, each in a directory of its own if there are several."""
     config = json.loads(json.dumps(config))
+    devices.start_processes()
     with no_space(workdir):
         if config["num_runs"] == 1:
             report(train.train(config, workdir), workdir)

@@ -255,15 +255,17 @@ def train(config: Mapping, workdir: pathlib.Path) -> dict:
         SystemExit: 128 + the signal's number, after SIGTERM or Ctrl-C, once the state is saved.
     """
     run = build.build(config)
-    rundir.claim(workdir, config)
-    checkpoint.clean(build.checkpoints(workdir))
+    own = devices.own_folder(workdir)
+    rundir.claim(own, config)
+    if own == workdir:
+        checkpoint.clean(build.checkpoints(workdir))
     with jax.set_mesh(run.mesh), catch_signals() as stop:
         state, step = restore(run, workdir)
         if step == 0:
             print(parameter_table(state))
         elif step < config["num_steps"]:
             print(f"going on from step {step} of {config['num_steps']}")
-        with contextlib.closing(Log(workdir, resume_step=step or None)) as log:
+        with contextlib.closing(Log(own, resume_step=step or None)) as log:
             if step == 0:
                 log.text("config", json.dumps(config, indent=2))
             state, step = loop(run, config, workdir, log, state, step, stop)
@@ -296,7 +298,7 @@ def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: 
             state,
             run.dataset,
             run.eval_key,
-            workdir=workdir,
+            workdir=devices.own_folder(workdir),
             limit=config["eval_images"],
             header={"method": config["method"], "data": run.dataset.name, "step": step}
             | {"seed": config["seed"], "versions": versions()},

@@ -185,6 +185,13 @@ def assert_same_state(a: pathlib.Path, b: pathlib.Path) -> None:
         assert array.tobytes() == theirs[path].tobytes(), path
 
 
+def results(workdir: pathlib.Path) -> dict:
+    """results.json without the commit, which may change while the tests run."""
+    found = json.loads((workdir / "results.json").read_text())
+    assert found.pop("versions")["jax"] == jax.__version__
+    return found
+
+
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {

@@ -29,7 +29,7 @@ ALLOWED = {
     "build": {"data", "devices", "methods", "players", "rundir"},
     "evaluate": {"data", "log", "metrics", "players", "plots", "rundir"},
     "train": {"build", "checkpoint", "data", "devices", "evaluate", "log", "players", "rundir"},
-    "runs": {"build", "checkpoint", "log", "plots", "rundir", "train"},
+    "runs": {"build", "checkpoint", "devices", "log", "plots", "rundir", "train"},
     "main": {"runs"},
 }
 # package -> the rooms that may import it

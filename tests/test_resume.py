@@ -1,6 +1,5 @@
 """A run that is interrupted in any way goes on bit for bit as if it never was."""
 
-import json
 import random
 import shutil
 import signal
@@ -37,8 +36,7 @@ def test_kill_9_at_a_random_moment(tmp_path):
         assert f"going on from step {saved[-1]} of {command.STEPS}" in out
     command.assert_same_state(workdir, reference)
     assert_same_metrics(workdir, reference)
-    scores = [json.loads((d / "results.json").read_text()) for d in (workdir, reference)]
-    assert scores[0] == scores[1]
+    assert command.results(workdir) == command.results(reference)
 
 
 def test_sigterm_and_ctrl_c_lose_nothing(tmp_path):
@@ -85,7 +83,8 @@ def test_a_finished_run_typed_again_changes_only_results(tmp_path):
     out = command.ok(*command.TINY, f"--workdir={workdir}")
     assert f"step {command.STEPS}" in out and "results.json" in out
     after = command.contents(workdir)
-    kept = ("checkpoints", "config.json", "metrics.jsonl", "results.json", "figures/samples.png")
+    assert command.results(workdir) == command.results(command.finished_run())
+    kept = ("checkpoints", "config.json", "metrics.jsonl", "figures/samples.png")
     for name in before:
         if name.startswith(kept):
             assert after[name] == before[name], name
