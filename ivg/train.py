@@ -188,7 +188,7 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
             check_finite(pending_from, table, config["method"], kept)
             means = {n: float(v.mean()) for n, v in table.items() if not n.startswith("finite/")}
             log.scalars(step, means)
-            bar.update(step, means)
+            bar.update(step, {n: v for n, v in means.items() if "/kl_" not in n})
             pending, pending_from = [], step
         else:
             bar.update(step)

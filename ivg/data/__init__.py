@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
-from ivg.data import digits, folder, tfds
+from ivg.data import celeba, digits, folder, tfds
 from ivg.data.decode import LazyImages
 from ivg.data.records import Dataset, Options, Split, nearest
 from ivg.errors import UserError
@@ -14,7 +14,7 @@ LOADERS: dict[str, Callable[[Options], Dataset]] = {
     "digits": digits.load,
     "mnist": tfds.load_mnist,
     "fashion_mnist": tfds.load_fashion_mnist,
-    "celeb_a": tfds.load_celeb_a,
+    "celeb_a": celeba.load,
     "images": folder.load,
 }
 

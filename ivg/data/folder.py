@@ -48,7 +48,7 @@ def load(options: Options) -> Dataset:
     crop = resize.parse_crop(options.crop, "square")
     shape = (size, size, channels)
     files = open_files(options.data_dir)
-    images = _find_images(files, options)
+    images = find_images(files, options)
     in_memory = fits_in_memory(options, len(images), shape)
 
     def decode(path: str) -> np.ndarray:
@@ -144,7 +144,7 @@ def _visible(path: str) -> bool:
     return not any(part.startswith(".") or part.lower() in _IGNORED_NAMES for part in parts)
 
 
-def _find_images(files: Files, options: Options) -> list[str]:
+def find_images(files: Files, options: Options) -> list[str]:
     """The images by their suffix; other files, but for texts, are bad images."""
     images, strays = [], []
     for path in files.paths:
