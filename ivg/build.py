@@ -5,6 +5,7 @@ arguments.
 """
 
 import difflib
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -128,13 +129,18 @@ def build(config: Mapping) -> Run:
     jax.config.update("jax_default_matmul_precision", config["precision"])
     mesh = devices.make_mesh()
     devices.check_batch_size(config["batch_size"], mesh)
-    dataset = load_data(config)
-    method = make_method(
+    make = functools.partial(
+        make_method,
         config["method"],
-        image_shape=dataset.image_shape,
         batch_size=config["batch_size"],
         hyper=config[config["method"]],
     )
+    if size := config["data"]["image_size"]:
+        make(
+            image_shape=(size, size, 3)
+        )  # a size that does not fit: say so before hours of decoding
+    dataset = load_data(config)
+    method = make(image_shape=dataset.image_shape)
     init_key, train_key, eval_key = jax.random.split(jax.random.key(config["seed"]), 3)
     return Run(method, dataset, mesh, init_key, train_key, eval_key)
 

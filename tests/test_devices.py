@@ -47,14 +47,21 @@ def test_constrain_splits_within_a_mesh_only():
     assert split.sharding.is_equivalent_to(jax.NamedSharding(mesh, jax.P(devices.AXIS)), split.ndim)
 
 
-def test_a_single_host_starts_no_processes(monkeypatch):
+def test_processes_are_joined_where_there_are_several(monkeypatch):
     called = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda: called.append(1))
-    for name in ("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS", "SLURM_JOB_NUM_NODES"):
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args: called.append(args))
+    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
     devices.start_processes()
     assert not called
-    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     devices.start_processes()
-    assert called == [1]
+    assert called == [()]
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:1234")
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES"):
+        devices.start_processes()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "3")
+    devices.start_processes()
+    assert called == [(), ("host:1234", 4, 3)]

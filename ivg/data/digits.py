@@ -2,7 +2,6 @@
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from ivg.data import resize
 from ivg.data.decode import collect
@@ -14,6 +13,8 @@ _NUM_TEST = 360
 def load(options: Options) -> Dataset:
     """Loads the digits: 1,437 to train, 360 to test, by a fixed permutation."""
     select_attributes(None, (), options.attributes, "digits")
+    from sklearn.datasets import load_digits  # slow to import, and no other data set needs it
+
     bunch = load_digits()
     # The source counts the dark pixels of 4 x 4 blocks: 0 to 16.
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)

@@ -7,8 +7,6 @@ not indices: they may have gaps and differ in number, and a cluster may be calle
 
 import numpy as np
 import scipy.optimize
-import sklearn.cluster
-import sklearn.metrics
 
 from ivg.errors import UserError
 
@@ -90,6 +88,8 @@ def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:
         UserError: The arrays do not describe the same, at least one, labelled examples.
     """
     labels, clusters = _checked(labels, clusters)
+    import sklearn.metrics  # slow, like all of scikit-learn: not at every start of the program
+
     return float(sklearn.metrics.normalized_mutual_info_score(labels, clusters))
 
 
@@ -107,6 +107,8 @@ def ari(labels: np.ndarray, clusters: np.ndarray) -> float:
         UserError: The arrays do not describe the same, at least one, labelled examples.
     """
     labels, clusters = _checked(labels, clusters)
+    import sklearn.metrics
+
     return float(sklearn.metrics.adjusted_rand_score(labels, clusters))
 
 
@@ -170,6 +172,8 @@ def kmeans(
             f"k-means cannot make {num_clusters} clusters of {len(train_images)} images: ask for "
             "fewer clusters or give more images"
         )
+    import sklearn.cluster
+
     model = sklearn.cluster.KMeans(num_clusters, n_init=10, random_state=seed)
     model.fit(_pixels(train_images))
     return model.predict(_pixels(test_images))

@@ -89,6 +89,35 @@ def network(module: nn.Module) -> Network:
     return Network(init=init, train=train, infer=infer)
 
 
+def make_family(
+    *,
+    generator: type[nn.Module],
+    encoder: type[nn.Module],
+    critic: type[nn.Module],
+    joint_discriminator: type[nn.Module],
+    check: Callable[[ImageShape], None],
+    width: float,
+) -> Family:
+    """The family of four linen modules that all take one width multiplier.
+
+    Raises:
+      UserError: the width is not positive.
+    """
+    require_width(width)
+
+    def checked_generator(image_shape: ImageShape) -> Network:
+        check(image_shape)
+        return network(generator(image_shape=tuple(image_shape), width=width))
+
+    return Family(
+        generator=checked_generator,
+        encoder=lambda sizes: network(encoder(sizes=tuple(sizes), width=width)),
+        critic=lambda: network(critic(width=width)),
+        joint_discriminator=lambda: network(joint_discriminator(width=width)),
+        check=check,
+    )
+
+
 def dense(x: Array, features: int, *, init: Initializer, bias: bool = True) -> Array:
     """Fully connected layer, `[B, n]` to `[B, features]`."""
     return nn.Dense(features, use_bias=bias, kernel_init=init)(x)

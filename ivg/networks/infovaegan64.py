@@ -26,9 +26,7 @@ from ivg.networks.blocks import (
     Array,
     Family,
     ImageShape,
-    Network,
     Norm,
-    network,
     scaled,
 )
 
@@ -149,16 +147,11 @@ def infovaegan64(*, width: float = 1.0) -> Family:
     Raises:
       UserError: the width is not positive.
     """
-    blocks.require_width(width)
-
-    def generator(image_shape: ImageShape) -> Network:
-        check(image_shape)
-        return network(Generator(image_shape=tuple(image_shape), width=width))
-
-    return Family(
-        generator=generator,
-        encoder=lambda sizes: network(Encoder(sizes=tuple(sizes), width=width)),
-        critic=lambda: network(Critic(width=width)),
-        joint_discriminator=lambda: network(JointDiscriminator(width=width)),
+    return blocks.make_family(
+        generator=Generator,
+        encoder=Encoder,
+        critic=Critic,
+        joint_discriminator=JointDiscriminator,
         check=check,
+        width=width,
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ivg import networks
 from ivg.errors import UserError
 from ivg.networks import FAMILIES, Family, Network
 
@@ -31,6 +32,7 @@ CASES = {
         (8, 8, 1),
         [],
     ),
+    "small28": ("small28", {"width": 0.125}, (8, 8, 1), [(28, 28, 1), (32, 32, 3)]),
     "infogan28": ("infogan28", {"width": 0.125}, (8, 8, 1), [(28, 28, 1), (32, 32, 3)]),
     "infovaegan64": ("infovaegan64", {"width": 0.125}, (32, 32, 1), [(32, 32, 3), (64, 64, 3)]),
 }
@@ -89,7 +91,7 @@ def built(case: str, part: str) -> Built:
 def has_batch_norm(case: str, part: str) -> bool:
     if case.startswith("mlp"):
         return case == "mlp-batch-norm" and part in ("generator", "encoder")
-    return part != "critic"
+    return part != "critic" and (case, part) != ("small28", "joint_discriminator")
 
 
 @every_part
@@ -224,3 +226,11 @@ def test_options_are_checked(name: str) -> None:
 def test_generator_refuses_what_check_refuses(case: str) -> None:
     with pytest.raises(UserError, match="image_size"):
         family(case).generator((99, 99, 1))
+
+
+def test_family_by_name():
+    assert isinstance(networks.family("mlp", width=8), Family)
+    with pytest.raises(UserError, match='no network family "mpl": use mlp, small28'):
+        networks.family("mpl")
+    with pytest.raises(UserError, match='the mlp networks have no option "depth": use width'):
+        networks.family("mlp", depth=3)
