@@ -1,153 +1,25 @@
 """The loop: build, restore, dispatch, log, evaluate, save. Straight-line, without callbacks."""
 
 import contextlib
-import functools
 import json
 import pathlib
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ivg import build, checkpoint, devices, evaluate, rundir
-from ivg.data import batches as order
-from ivg.errors import UserError
+from ivg.dispatch import (
+    check_finite,
+    first_batch,
+    make_dispatch,
+    make_feed,
+    next_stop,
+    phase_at,
+)
 from ivg.log import Log, Progress, parameter_table, versions
-from ivg.players import Phase, Player
-
-
-def finite(state) -> dict[str, jax.Array]:
-    """Whether every parameter of each player is finite, as {"finite/G": bool []}."""
-    return {
-        f"finite/{name}": jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(p.params)])
-        )
-        for name, p in state._asdict().items()
-        if isinstance(p, Player)
-    }
-
-
-def make_dispatch(step: Callable, *, resident: bool) -> Callable:
-    """One device call of k training steps.
-
-    Returns a jitted function (state, images, batches, first_step, key) -> (state, metrics [k]);
-    batches [k, n, B] index the images held on the device if `resident`, and are uint8 images
-    [k, n, B, H, W, C] themselves otherwise. The state is donated.
-    """
-
-    def one(images, key, state, item):
-        number, batch = item
-        x = images[batch] if resident else batch
-        xs = x.astype(jnp.float32) / 127.5 - 1.0
-        state, metrics = step(state, xs, jax.random.fold_in(key, number))
-        return state, metrics | finite(state)
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def dispatch(state, images, batches, first_step, key):
-        body = functools.partial(one, images, key)
-        if len(batches) == 1:  # no loop: a convolution inside one is very slow on a CPU
-            state, metrics = body(state, (first_step, batches[0]))
-            return state, jax.tree.map(lambda m: m[None], metrics)
-        return jax.lax.scan(body, state, (first_step + jnp.arange(len(batches)), batches))
-
-    return dispatch
-
-
-def make_feed(images, *, seed: int, batch_size: int, mesh) -> tuple[jax.Array, Callable]:
-    """The images that stay on the device, and (first, steps, per_step) -> batches to dispatch.
-
-    Batch number i of the run holds the same images whether they are resident or streamed.
-    """
-    rows = devices.local_rows(batch_size)
-    if isinstance(images, np.ndarray):
-
-        def gather(first: int, steps: int, per_step: int) -> jax.Array:
-            index = order.indices(
-                len(images),
-                seed=seed,
-                batch_size=batch_size,
-                first_batch=first,
-                num_batches=steps * per_step,
-            )
-            return devices.place_batches(
-                index.reshape(steps, per_step, batch_size)[..., rows], mesh
-            )
-
-        return devices.place_state(images, mesh), gather
-
-    position, stream = None, None
-
-    def read(first: int, steps: int, per_step: int) -> jax.Array:
-        nonlocal position, stream
-        if position != first:
-            stream = order.stream(
-                images,
-                seed=seed,
-                batch_size=batch_size,
-                first_batch=first,
-                num_batches_per_item=1,
-                process_slice=rows,
-            )
-        position = first + steps * per_step
-        items = [next(stream) for _ in range(steps * per_step)]
-        shape = (steps, per_step, rows.stop - rows.start, *images.shape[1:])
-        return devices.place_batches(
-            np.concatenate(items or [np.zeros(0, np.uint8)]).reshape(shape), mesh
-        )
-
-    return devices.place_state(np.zeros((0,), np.uint8), mesh), read
-
-
-def first_batch(phases: tuple[Phase, ...], step: int) -> int:
-    """Number of real minibatches that the steps before `step` have consumed."""
-    count, start = 0, 0
-    for phase in phases:
-        end = step if phase.end is None else min(step, phase.end)
-        count, start = count + max(end - start, 0) * phase.num_batches, end
-    return count
-
-
-def phase_at(phases: tuple[Phase, ...], step: int) -> int:
-    """Index of the phase that step number `step` belongs to."""
-    return next(i for i, p in enumerate(phases) if p.end is None or step < p.end)
-
-
-def next_stop(step: int, phase: Phase, config: Mapping, per_dispatch: int) -> int:
-    """Where the dispatch that starts at `step` ends: at the first of everything that is due."""
-    due = [config["num_steps"]] + ([phase.end] if phase.end else [])
-    every = (config["log_every"], config["eval_every"], config["checkpoint_every"], per_dispatch)
-    return min(due + [(step // n + 1) * n for n in every if n])
-
-
-def check_finite(finished: int, metrics: Mapping[str, np.ndarray], method: str, saved: str) -> None:
-    """Raises UserError at the first step whose losses or parameters are NaN or infinite.
-
-    Args:
-        finished: steps before the first row of the metrics; steps are counted from 1.
-        metrics: name -> [k], "finite/player" among them.
-        method: the config's section with the learning rates.
-        saved: clause that says where the last good checkpoint is.
-    """
-    good = {name: np.isfinite(v) & (v != 0 if name.startswith("finite/") else True)
-            for name, v in metrics.items()}  # fmt: skip
-    rows = np.flatnonzero(~np.all(list(good.values()), axis=0))
-    if not rows.size:
-        return
-    row = rows[0]
-    bad = [name for name in metrics if not good[name][row]]
-    terms = [name for name in bad if not name.startswith("finite/")]
-    players = [name.split("/")[1] for name in bad if name.startswith("finite/")]
-    player = players[0] if players else terms[0].split("/")[0]
-    own = terms or [name for name in metrics if name.startswith(f"{player}/")]
-    values = ", ".join(f"{name} = {metrics[name][row]:.4g}" for name in own)
-    what = "a loss" if terms else "an update"
-    raise UserError(
-        f"step {finished + row + 1}: {what} of player {player} is not finite ({values}); {saved}. "
-        f"Lower --config.{method}.optimizer.{player}.learning_rate or the weight of that term."
-    )
 
 
 def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state, step: int, stop):
@@ -163,12 +35,13 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
                   for p in phases]  # fmt: skip
     key = devices.place_state(run.train_key, run.mesh)
     per_dispatch = config["steps_per_dispatch"] or (20 if devices.on_accelerator() else 1)
+    every = [config[f"{what}_every"] for what in ("log", "eval", "checkpoint")] + [per_dispatch]
     pending, pending_from, saved = [], step, step if step else None
     bar = Progress(config["num_steps"], step)
     last = False  # decided once a dispatch: a signal that comes later waits for the next one
     while step < config["num_steps"] and not last:
         i = phase_at(phases, step)
-        end = next_stop(step, phases[i], config, per_dispatch)
+        end = next_stop(step, (config["num_steps"], phases[i].end), every)
         batches = feed(first_batch(phases, step), end - step, phases[i].num_batches)
         number = devices.place_state(np.int32(step), run.mesh)
         with jax.transfer_guard("disallow"):
@@ -277,7 +150,11 @@ def train(config: Mapping, workdir: pathlib.Path) -> dict:
 
 def restore(run: build.Run, workdir: pathlib.Path):
     """(state, step) of the last good checkpoint, or the state at step 0."""
-    initial = jax.jit(run.method.init, out_shardings=devices.replicated(run.mesh))
+    # Compiling dozens of random draws well takes a CPU longer than drawing them badly, once.
+    fast = {} if devices.on_accelerator() else {"xla_backend_optimization_level": 0}
+    initial = jax.jit(
+        run.method.init, out_shardings=devices.replicated(run.mesh), compiler_options=fast
+    )
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.replicated(run.mesh)),
         jax.eval_shape(run.method.init, run.init_key),

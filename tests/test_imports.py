@@ -28,7 +28,8 @@ ALLOWED = {
     | {"transforms"},
     "build": {"data", "devices", "methods", "players", "rundir"},
     "evaluate": {"data", "log", "metrics", "players", "plots", "rundir"},
-    "train": {"build", "checkpoint", "data", "devices", "evaluate", "log", "players", "rundir"},
+    "dispatch": {"data", "devices", "players"},
+    "train": {"build", "checkpoint", "devices", "dispatch", "evaluate", "log", "rundir"},
     "runs": {"build", "checkpoint", "devices", "log", "plots", "rundir", "train"},
     "main": {"runs"},
 }

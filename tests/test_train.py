@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from ivg import build, checkpoint, data, devices, train
+from ivg import build, checkpoint, data, devices, dispatch, train
 from ivg.errors import UserError
 from ivg.log import Log, read_metrics
 from ivg.methods import METHODS
@@ -91,7 +91,7 @@ def quick_compilation():
 @pytest.fixture(autouse=True)
 def dispatches(monkeypatch):
     """Runs of one method share their dispatch, as compiling is what takes the time here."""
-    make = functools.cache(train.make_dispatch)
+    make = functools.cache(dispatch.make_dispatch)
     monkeypatch.setattr(
         train, "make_dispatch", lambda step, *, resident: make(step, resident=resident)
     )
@@ -130,8 +130,8 @@ PHASES = (Phase(None, 5, end=10), Phase(None, 1, end=14), Phase(None, 0))
     [(0, 0, 0), (1, 0, 5), (9, 0, 45), (10, 1, 50), (13, 1, 53), (14, 2, 54), (99, 2, 54)],
 )
 def test_phases_and_their_batches(step, phase, batches):
-    assert train.phase_at(PHASES, step) == phase
-    assert train.first_batch(PHASES, step) == batches
+    assert dispatch.phase_at(PHASES, step) == phase
+    assert dispatch.first_batch(PHASES, step) == batches
 
 
 @pytest.mark.parametrize(
@@ -149,22 +149,20 @@ def test_phases_and_their_batches(step, phase, batches):
     ],
 )
 def test_next_stop(step, end, per_dispatch, every, stop):
-    names = ("log_every", "eval_every", "checkpoint_every")
-    config = {"num_steps": 1003} | dict(zip(names, every, strict=True))
-    assert train.next_stop(step, Phase(None, 1, end), config, per_dispatch) == stop
+    assert dispatch.next_stop(step, (1003, end), (*every, per_dispatch)) == stop
 
 
 def test_check_finite_names_step_player_and_term():
     good = {"G/a": np.ones(3), "D/b": np.ones(3), "finite/G": np.ones(3, bool)}
-    train.check_finite(7, good, "m", "no checkpoint yet")
+    dispatch.check_finite(7, good, "m", "no checkpoint yet")
     with pytest.raises(UserError) as error:
-        train.check_finite(7, good | {"D/b": np.array([1, np.nan, np.inf])}, "m", "kept")
+        dispatch.check_finite(7, good | {"D/b": np.array([1, np.nan, np.inf])}, "m", "kept")
     text = str(error.value)
     assert text.startswith("step 9: a loss of player D is not finite (D/b = nan); kept. ")
     assert "--config.m.optimizer.D.learning_rate" in text
     bad = good | {"finite/G": np.array([True, True, False])}
     with pytest.raises(UserError, match=r"step 10: an update of player G .*\(G/a = 1\); kept"):
-        train.check_finite(7, bad, "m", "kept")
+        dispatch.check_finite(7, bad, "m", "kept")
 
 
 def test_loop_logs_saves_and_traces_once(tmp_path):

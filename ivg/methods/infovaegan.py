@@ -34,7 +34,7 @@ from ivg.devices import constrain
 from ivg.distributions import Gaussian, categorical, gaussian
 from ivg.errors import UserError
 from ivg.losses import adversarial, information, variational
-from ivg.players import Code, Codes, Method, Phase, Player, descend, player
+from ivg.players import Code, Codes, Method, Metrics, Phase, Player, descend, player
 
 
 class InfoVAEGAN(NamedTuple):
@@ -46,6 +46,9 @@ class InfoVAEGAN(NamedTuple):
     q_z: Player
     elbo: optax.OptState
     t: jax.Array  # int32 []
+
+
+Update = tuple[InfoVAEGAN, Metrics]
 
 
 class Game(NamedTuple):
@@ -94,7 +97,7 @@ def posterior_u(outputs: tuple[jax.Array, ...]) -> tuple[jax.Array, Gaussian]:
     return logits, gaussian.from_softplus(c_mean, c_raw)
 
 
-def critic_step(game: Game, s: InfoVAEGAN, x: jax.Array, key: jax.Array):
+def critic_step(game: Game, s: InfoVAEGAN, x: jax.Array, key: jax.Array) -> Update:
     """One critic update, eq. 4: descend E D(x_g) - E D(x) + gp_weight * E (|grad D| - 1)^2."""
     prior_key, mix_key = jax.random.split(key)
     codes = constrain(prior(game, prior_key, len(x)))
@@ -114,7 +117,7 @@ def critic_step(game: Game, s: InfoVAEGAN, x: jax.Array, key: jax.Array):
     return s._replace(D=descend(s.D, g_w, game.tx["D"])), parts
 
 
-def generator_step(game: Game, s: InfoVAEGAN, batch_size: int, key: jax.Array):
+def generator_step(game: Game, s: InfoVAEGAN, batch_size: int, key: jax.Array) -> Update:
     """One update of G and q_u, eq. 11: adversarial term and mutual information lower bound.
 
     Both gradients are taken at the old parameters.
@@ -149,7 +152,7 @@ def generator_step(game: Game, s: InfoVAEGAN, batch_size: int, key: jax.Array):
     return s._replace(G=G, q_u=q_u), parts
 
 
-def generation(game: Game, s: InfoVAEGAN, xs: jax.Array, key: jax.Array):
+def generation(game: Game, s: InfoVAEGAN, xs: jax.Array, key: jax.Array) -> Update:
     """The paper's section on generation: len(xs) critic updates, then one of G and q_u."""
     critic_key, generator_key = jax.random.split(key)
     for x, x_key in zip(xs, jax.random.split(critic_key, len(xs)), strict=True):
@@ -158,7 +161,7 @@ def generation(game: Game, s: InfoVAEGAN, xs: jax.Array, key: jax.Array):
     return s, critic_parts | generator_parts
 
 
-def inference(game: Game, s: InfoVAEGAN, batch_size: int, key: jax.Array):
+def inference(game: Game, s: InfoVAEGAN, batch_size: int, key: jax.Array) -> Update:
     """The paper's section on inference, eq. 6: a data-free ELBO on x_g with G frozen.
 
     Gradients reach G's input only, never its parameters; q_u and q_z move, nothing else.
@@ -222,7 +225,7 @@ def generate(game: Game, s: InfoVAEGAN, codes: Codes) -> jax.Array:
     return game.G.infer(s.G.params, s.G.stats, latents(game, codes, s.t))
 
 
-def log_likelihood(game: Game, s: InfoVAEGAN, x: jax.Array, key: jax.Array):
+def log_likelihood(game: Game, s: InfoVAEGAN, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
     """Proposition 1, eq. 7: a lower bound on log p(x) of real images, nats per image, each [B].
 
     One sample of (d, c, z) from the posterior for the image term, whose Gaussian has unit variance

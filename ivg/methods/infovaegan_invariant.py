@@ -29,7 +29,7 @@ import optax
 from ivg import networks as net
 from ivg.losses import information
 from ivg.methods import infovaegan as paper
-from ivg.players import Method, Phase, Player, descend, player
+from ivg.players import Method, Metrics, Phase, Player, descend, player
 from ivg.transforms import random_affine
 
 DECAY = 0.98  # of the running average of each head's agreement: about 50 steps
@@ -102,7 +102,7 @@ def agreement_step(
     tx: optax.GradientTransformation,
     balance: float,
     jitter: Mapping[str, float],
-):
+) -> tuple[InfoVAEGANInvariant, Metrics]:
     """q_d ascends the mean agreement of its heads on affine copies of xs [n, B, H, W, C]."""
     num_heads = len(s.agreement)
     x = xs.reshape(-1, *xs.shape[2:])

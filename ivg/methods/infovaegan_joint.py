@@ -31,7 +31,7 @@ from ivg.devices import constrain
 from ivg.distributions import categorical, gaussian
 from ivg.losses import adversarial, information
 from ivg.methods import infovaegan as paper
-from ivg.players import Method, Phase, Player, descend, player
+from ivg.players import Codes, Method, Metrics, Phase, Player, descend, player
 
 
 class InfoVAEGANJoint(NamedTuple):
@@ -50,7 +50,14 @@ def code(d: jax.Array, c: jax.Array) -> jax.Array:
     return jnp.concatenate([d, c], axis=-1)
 
 
-def discriminator_gradient(game, s, x: jax.Array, x_g: jax.Array, u_g: jax.Array, key: jax.Array):
+def discriminator_gradient(
+    game: paper.Game,
+    s: InfoVAEGANJoint,
+    x: jax.Array,
+    x_g: jax.Array,
+    u_g: jax.Array,
+    key: jax.Array,
+):
     """Gradient of BCE(D(x, u), 1) + BCE(D(x_g, u_g), 0) in D's parameters; u ~ q(u | x)."""
     d_key, c_key = jax.random.split(key)
     outputs, _ = game.q_u.train(s.q_u.params, s.q_u.stats, x)
@@ -68,7 +75,7 @@ def discriminator_gradient(game, s, x: jax.Array, x_g: jax.Array, u_g: jax.Array
     return jax.grad(loss, has_aux=True)(s.D.params)
 
 
-def generator_gradients(game, s, codes):
+def generator_gradients(game: paper.Game, s: InfoVAEGANJoint, codes: Codes):
     """Gradients of BCE(D(x_g, u), 1) - info_weight * information in G and of the latter in q_u."""
 
     def loss(psi, omega):
@@ -90,7 +97,9 @@ def generator_gradients(game, s, codes):
     return jax.grad(loss, (0, 1), has_aux=True)(s.G.params, s.q_u.params)
 
 
-def step(game, s: InfoVAEGANJoint, xs: jax.Array, key: jax.Array):
+def step(
+    game: paper.Game, s: InfoVAEGANJoint, xs: jax.Array, key: jax.Array
+) -> tuple[InfoVAEGANJoint, Metrics]:
     """One iteration of the released code on xs [1, B, H, W, C]."""
     prior_key, discriminator_key, inference_key = jax.random.split(key, 3)
     x = xs[0]
@@ -116,7 +125,7 @@ def step(game, s: InfoVAEGANJoint, xs: jax.Array, key: jax.Array):
     ), parts | d_parts | vae_parts
 
 
-def init(game, key: jax.Array) -> InfoVAEGANJoint:
+def init(game: paper.Game, key: jax.Array) -> InfoVAEGANJoint:
     """The state at step 0."""
     keys = jax.random.split(key, 4)
     x = jnp.zeros((2, *game.image_shape))
