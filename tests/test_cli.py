@@ -105,15 +105,21 @@ def test_corrupt_image(photos, workdir):
     assert "bad_images=skip" in text
 
 
-def test_non_image_file_and_skipping_it(photos, workdir):
+def test_non_image_file_and_skipping_it(photos, workdir, tmp_path):
     (photos / "notes.doc").write_text("hello")
     text = command.refused(*with_photos(photos, workdir))
     assert "notes.doc" in text and "bad_images=skip" in text
-    # Skipped when asked: the next mistake is met, that the networks cannot take such images.
-    skip = ("--config.data.bad_images=skip", "--config.data.image_size=40")
-    done = command.run(*with_photos(photos, workdir, *skip))
-    assert "not 40x40" in (text := command.sentence(done)) and "image_size=" in text
+    # Skipped when asked: the next mistake is met, a folder that is not a run directory.
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    done = command.run(*with_photos(photos, tmp_path / "thesis", "--config.data.bad_images=skip"))
+    assert "not a run directory" in command.sentence(done)
     assert "notes.doc" in done.stdout + done.stderr
+
+
+def test_image_size_that_the_networks_cannot_take(photos, workdir):
+    text = command.refused(*with_photos(photos, workdir, "--config.data.image_size=40"))
+    assert "not 40x40" in text and "--config.data.image_size=32" in text
 
 
 def test_batch_that_devices_cannot_share(workdir):
