@@ -3,8 +3,8 @@
 --config.data.dir names a tfds directory, or a zip or folder with CelebA's own files
 (`img_align_celeba`, `list_attr_celeba.txt`). Paper: Ye & Bors, ICIP 2021, 10 continuous codes and
 K = 10; its FID is a chart without numbers. The published networks want a GPU; on two CPU cores
---config.infovaegan.network.width=0.125 --config.infovaegan.num_critic=1 takes about a second a
-step.
+--config.infovaegan.network.width=0.125 --config.infovaegan.num_critic=1 takes one to two seconds a
+step (300 steps give skin-coloured blobs, not yet faces).
 """
 
 from configs import base

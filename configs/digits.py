@@ -1,7 +1,7 @@
 """Handwritten digits, 8x8, 1,797 images that come with scikit-learn: no download needed.
 
 The default method is our extension `infovaegan_invariant`: one-to-one clustering accuracy of about
-0.94 on the 360 test images, where k-means on the pixels has 0.79, in a few minutes on two CPU
+0.92 on the 360 test images, where k-means on the pixels has 0.79, in a few minutes on two CPU
 cores. The paper's own method is `--config=configs/digits.py:infovaegan`. The README's table has
 both.
 """

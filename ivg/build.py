@@ -7,7 +7,7 @@ arguments.
 import difflib
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -90,6 +90,11 @@ def make_method(name: str, *, image_shape, batch_size: int, hyper: Mapping) -> M
     return METHODS[name](image_shape=image_shape, batch_size=batch_size, tx=tx, **hyper)
 
 
+def attribute_names(entries: Sequence[str]) -> tuple[str, ...]:
+    """("Male,Eyeglasses",), as a command line makes it, or ("Male", "Eyeglasses"): the names."""
+    return tuple(name.strip() for entry in entries for name in entry.split(",") if name.strip())
+
+
 def load_data(config: Mapping) -> data.Dataset:
     """The data set of the config's `data` section."""
     section = config["data"]
@@ -106,7 +111,7 @@ def load_data(config: Mapping) -> data.Dataset:
         crop=None if crop == "default" else int(crop) if crop.isdigit() else crop,
         channels=section["channels"] or None,
         labels_file=section["labels"] or None,
-        attributes=tuple(name for name in config["attributes"] if name),
+        attributes=attribute_names(config["attributes"]),
         bad_images=section["bad_images"],
         test_fraction=section["test_fraction"],
         seed=0,  # the split belongs to the data set: runs with other seeds share it

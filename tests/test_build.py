@@ -63,3 +63,16 @@ def test_roots_of_randomness_differ_and_follow_the_seed():
     ]
     assert len(set(words)) == 6
     assert (first.train_key == again.train_key).all()
+
+
+@pytest.mark.parametrize(
+    ("entries", "names"),
+    [
+        (("",), ()),
+        (("Eyeglasses",), ("Eyeglasses",)),
+        (("Male,Eyeglasses",), ("Male", "Eyeglasses")),
+        (("Male", " Eyeglasses"), ("Male", "Eyeglasses")),
+    ],
+)
+def test_attribute_names(entries, names):
+    assert build.attribute_names(entries) == names
