@@ -3,7 +3,7 @@
 from configs import mnist
 
 
-def get_config(method: str = "infovaegan"):
+def get_config(method: str = "infovaegan_invariant"):
     """The configuration; `method` is the suffix after the colon."""
     config = mnist.get_config(method)
     config.data.name = "fashion_mnist"

@@ -217,11 +217,17 @@ def test_no_space_left_on_disk(tmp_path):
 
 
 def test_ctrl_c_outside_the_training(tmp_path):
-    """No traceback while the data load or the scores are computed either."""
+    """No traceback while the scores are computed either.
+
+    On a busy machine the program may be done before the signal: then the next attempt counts.
+    """
     workdir = command.copy_of_finished_run(tmp_path)
-    process = command.start(*command.TINY, f"--workdir={workdir}")
-    drafts = list((workdir / "tensorboard").iterdir())
-    opened = lambda: len(list((workdir / "tensorboard").iterdir())) > len(drafts)  # noqa: E731
-    done = command.interrupt(process, signal.SIGINT, opened, delay=0.4)
+    for _ in range(4):
+        process = command.start(*command.TINY, f"--workdir={workdir}")
+        before = len(list((workdir / "tensorboard").iterdir()))
+        opened = lambda: len(list((workdir / "tensorboard").iterdir())) > before  # noqa: B023, E731
+        done = command.interrupt(process, signal.SIGINT, opened, delay=0.4)
+        assert "Traceback" not in done.stderr
+        if done.returncode != 0:
+            break
     assert done.returncode == 130 and "the same command again" in done.stdout
-    assert "Traceback" not in done.stderr
