@@ -42,6 +42,14 @@ TINY = (
 )
 
 
+# A test run that was itself started in the background ignores Ctrl-C, and its children would too.
+_LISTEN = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+LISTENING = (sys.executable, "-S", "-c", _LISTEN)
+
+
 @functools.cache
 def scratch() -> pathlib.Path:
     """A folder of this test session, removed at its end."""
@@ -65,7 +73,7 @@ def environment(devices: int = 1) -> dict[str, str]:
 def start(*arguments: object, devices: int = 1, **options) -> subprocess.Popen:
     """`python -m ivg.main` with these arguments, in the repository's root."""
     return subprocess.Popen(
-        [sys.executable, "-m", "ivg.main", *map(str, arguments)],
+        [*LISTENING, sys.executable, "-m", "ivg.main", *map(str, arguments)],
         cwd=REPOSITORY,
         env=environment(devices),
         stdout=subprocess.PIPE,
