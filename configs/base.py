@@ -17,6 +17,73 @@ def adam(learning_rate: float, b1: float, b2: float) -> dict:
     return dict(name="adam", learning_rate=learning_rate, b1=b1, b2=b2)
 
 
+def rmsprop(learning_rate: float) -> dict:
+    """IB-GAN's optimiser: PyTorch's RMSProp with momentum; eps outside the root."""
+    return dict(name="rmsprop", learning_rate=learning_rate, decay=0.99, eps=1e-8, momentum=0.9)
+
+
+def ibgan() -> dict:
+    """The AAAI 2021 paper, as its released code runs it on dSprites."""
+    return dict(
+        # A family of ivg.networks.CODE_FAMILIES and its options.
+        network=dict(name="ibgan64", ngf=16, ndf=16, trunk="separate", init="normal"),
+        dim_z=16,
+        dim_r=10,
+        beta=0.141,  # weight of KL(e(r|z) || m(r)); explored in [0, 1], best 0.071 to 0.212 (paper)
+        noise_start=1.0,  # instance noise's standard deviation, linear ...
+        noise_end=0.0,
+        noise_steps=100_000,  # ... over so many steps
+        real_label_low=1.0,  # real labels are uniform in between
+        real_label_high=1.0,
+        optimizer=dict(E=rmsprop(5e-5), G=rmsprop(5e-5), Q=rmsprop(5e-5), D=rmsprop(1e-6)),
+    )
+
+
+def infogan() -> dict:
+    """InfoGAN with the codes of its MNIST experiment; the sprites' are set in their file."""
+    return dict(
+        network=dict(name="mlp", width=256),
+        dim_z=62,  # released code
+        dim_c=2,
+        num_classes=10,
+        code_prior="uniform",
+        info_weight=1.0,  # lambda of eq. 6
+        info_c_weight=1.0,  # of c within the bound (released code; the paper says smaller)
+        noise_start=0.0,
+        noise_end=0.0,
+        noise_steps=0,
+        optimizer=dict(
+            G=adam(1e-3, 0.5, 0.999), Q=adam(2e-4, 0.5, 0.999), D=adam(2e-4, 0.5, 0.999)
+        ),
+    )
+
+
+def gan() -> dict:
+    """The plain GAN; DCGAN's optimiser where a data set file does not say otherwise."""
+    return dict(
+        network=dict(name="mlp", width=256),
+        dim_z=16,
+        game_steps=0,  # afterwards z is regressed from generated images; 0 = never
+        noise_start=0.0,
+        noise_end=0.0,
+        noise_steps=0,
+        optimizer=dict(
+            G=adam(2e-4, 0.5, 0.999), D=adam(2e-4, 0.5, 0.999), Q=adam(2e-4, 0.5, 0.999)
+        ),
+    )
+
+
+def wgan_gp() -> dict:
+    """WGAN-GP with its paper's optimiser and weights."""
+    return dict(
+        network=dict(name="infogan28", width=1.0),  # a family of ivg.networks.FAMILIES
+        dim_z=128,
+        num_critic=5,
+        gp_weight=10.0,
+        optimizer=dict(G=adam(1e-4, 0.5, 0.9), D=adam(1e-4, 0.5, 0.9)),
+    )
+
+
 def infovaegan() -> dict:
     """The ICIP 2021 paper; what it leaves open follows WGAN-GP, InfoGAN and the authors' code."""
     return dict(
@@ -87,10 +154,15 @@ def infovaegan_joint() -> dict:
 
 
 METHODS = {
+    "gan": gan,
+    "ibgan": ibgan,
+    "infogan": infogan,
     "infovaegan": infovaegan,
     "infovaegan_invariant": infovaegan_invariant,
     "infovaegan_joint": infovaegan_joint,
+    "wgan_gp": wgan_gp,
 }
+INFORMATION_GANS = ("gan", "ibgan", "infogan")  # whose networks are of CODE_FAMILIES
 
 
 def get_config(method: str = "infovaegan") -> ConfigDict:
@@ -119,6 +191,13 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
         keep_checkpoints=3,
         eval_images=10_000,  # at most so many test images are scored
         attributes=("",),  # attribute columns to load, of data that have them: Male,Eyeglasses
+        disentanglement=dict(  # scores where the data's true factors are known
+            metrics="fast",  # or "all", "none", or names: factor_vae,mig
+            seeds=1,  # of the metrics' own random draws; their spread is reported
+            train_votes=10_000,  # FactorVAE and beta-VAE, disentanglement_lib's protocol
+            eval_votes=5_000,
+            quick_votes=800,  # of the score that is logged every eval_every steps; 0 = not logged
+        ),
         data=dict(
             name="digits",
             dir="",  # tfds directory, folder or zip; "" = ~/tensorflow_datasets
@@ -130,7 +209,35 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
             test_fraction=0.1,  # of your own images
             in_memory="auto",  # whole set as uint8 on the device: "auto" by size, "yes" or "no"
             memory_limit_gb=4.0,  # where "auto" draws the line
+            coloring="ibgan",  # of color_sprites: "ibgan" (8 levels a channel) or "dlib" (U(0.5, 1))
         ),
     )
     config[method] = METHODS[method]()
     return ConfigDict(config)
+
+
+def set_known(section: ConfigDict, **values) -> None:
+    """Sets those fields that the section has: methods differ in their hyper-parameters."""
+    for name, value in values.items():
+        if name in section:
+            section[name] = value
+
+
+def set_faces(config: ConfigDict, method: str, *, dim_r: int, beta: float, ngf: int, ndf: int):
+    """CelebA's and the chairs' networks and schedules: IB-GAN's second family, InfoVAEGAN's.
+
+    IB-GAN's released code: z of 64, orthogonal weights, a trunk shared by D and the reconstructor,
+    instance noise from 0.5 to 0.01 over the whole run, real labels from U(0.7, 1.2).
+    """
+    own = config[method]
+    if method not in INFORMATION_GANS:
+        own.network = dict(name="infovaegan64", width=1.0)
+        set_known(own, dim_z=100, dim_c=10)
+        return
+    own.network = dict(name="ibgan64", ngf=ngf, ndf=ndf, trunk="shared", init="orthogonal")
+    for player in own.optimizer:
+        own.optimizer[player] = rmsprop(2e-6 if player == "D" else 5e-5)
+    own.update(noise_start=0.5, noise_end=0.01, noise_steps=config.num_steps)
+    set_known(own, dim_z=64, dim_r=dim_r, beta=beta, real_label_low=0.7, real_label_high=1.2)
+    if method == "infogan":
+        own.update(dim_z=0, dim_c=dim_r, num_classes=0, code_prior="normal")

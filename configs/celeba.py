@@ -2,7 +2,8 @@
 
 --config.data.dir names a tfds directory, or a zip or folder with CelebA's own files
 (`img_align_celeba`, `list_attr_celeba.txt`). Paper: Ye & Bors, ICIP 2021, 10 continuous codes and
-K = 10; its FID is a chart without numbers. The published networks want a GPU; on two CPU cores
+K = 10; its FID is a chart without numbers. `:ibgan` is Jeon et al., AAAI 2021: 15 codes, beta 0.35,
+1,000,000 steps. The published networks want a GPU; on two CPU cores
 --config.infovaegan.network.width=0.125 --config.infovaegan.num_critic=1 takes one to two seconds a
 step (300 steps give skin-coloured blobs, not yet faces).
 """
@@ -15,9 +16,8 @@ def get_config(method: str = "infovaegan"):
     config = base.get_config(method)
     config.data.name = "celeb_a"
     config.data.image_size = 64
-    own = config[method]
     config.log_every = 50
-    own.network = dict(name="infovaegan64", width=1.0)
-    own.dim_z = 100
-    own.dim_c = 10
+    if method in base.INFORMATION_GANS:
+        config.num_steps = 1_000_000
+    base.set_faces(config, method, dim_r=15, beta=0.35, ngf=64, ndf=64)
     return config

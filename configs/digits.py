@@ -17,9 +17,14 @@ def get_config(method: str = "infovaegan_invariant"):
     config.steps_per_dispatch = 50  # perceptrons may be scanned on a CPU; convolutions must not be
     config.eval_every = 1_000
     own = config[method]
-    own.network = dict(name="mlp", width=256, generator_norm="batch", encoder_norm="batch")
-    own.dim_z = 8
-    own.dim_c = 2
+    if method in base.INFORMATION_GANS:
+        own.network = dict(name="mlp", width=256)
+        base.set_known(own, dim_z=16, noise_steps=4_000)
+    else:
+        own.network = dict(name="mlp", width=256, generator_norm="batch")
+        if method != "wgan_gp":
+            own.network.encoder_norm = "batch"
+        base.set_known(own, dim_z=8, dim_c=2)
     for player in own.optimizer:
         own.optimizer[player].learning_rate = 5e-4
     if method == "infovaegan_invariant":

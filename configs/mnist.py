@@ -18,9 +18,12 @@ def get_config(method: str = "infovaegan_invariant"):
     config.num_steps = 6_500
     config.eval_every = 1_000
     own = config[method]
-    own.network = dict(name="small28", width=1.0)
-    own.dim_z = 16
-    own.dim_c = 2
+    if method in base.INFORMATION_GANS:
+        own.network = dict(name="mlp", width=512)
+        base.set_known(own, noise_steps=4_000)
+    else:
+        own.network = dict(name="small28", width=1.0)
+        base.set_known(own, dim_z=16, dim_c=2)
     for player in own.optimizer:
         own.optimizer[player].learning_rate = 5e-4
     if method == "infovaegan_invariant":

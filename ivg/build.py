@@ -18,6 +18,7 @@ from ivg.errors import UserError
 from ivg.methods import METHODS
 from ivg.players import Method
 from ivg.rundir import flatten
+from ivg.scoring import metric_names
 
 COUNTS = (
     "num_steps",
@@ -29,7 +30,9 @@ COUNTS = (
     "eval_images",
 )
 COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch")
-SIZES = ("dim_z", "dim_c", "num_classes", "num_critic")  # in a method's section
+# In a method's section; InfoGAN may do without some of its codes.
+SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic")
+OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}
 
 
 class Run(NamedTuple):
@@ -117,6 +120,7 @@ def load_data(config: Mapping) -> data.Dataset:
         seed=0,  # the split belongs to the data set: runs with other seeds share it
         in_memory=in_memory[section["in_memory"]],
         memory_limit_gb=section["memory_limit_gb"],
+        coloring=section["coloring"],
     )
 
 
@@ -131,6 +135,7 @@ def build(config: Mapping) -> Run:
     """
     check_method(config)
     check_numbers(config)
+    metric_names(config["disentanglement"]["metrics"])
     jax.config.update("jax_default_matmul_precision", config["precision"])
     mesh = devices.make_mesh()
     devices.check_batch_size(config["batch_size"], mesh)
@@ -154,7 +159,10 @@ def check_numbers(config: Mapping) -> None:
     """Raises UserError for numbers that are too small and for an unknown precision."""
     flat = flatten(config)
     least = {name: 1 for name in COUNTS} | {name: 0 for name in COUNTS_OR_NONE}
-    least |= {f"{config['method']}.{name}": 1 for name in SIZES}
+    method = config["method"]
+    optional = OPTIONAL_CODES.get(method, ())
+    least |= {f"{method}.{name}": 0 if name in optional else 1 for name in SIZES}
+    least |= {f"disentanglement.{name}": 1 for name in ("seeds", "train_votes", "eval_votes")}
     for name, low in least.items():
         if flat.get(name, low) < low:
             raise UserError(f"{name}={flat[name]} must be at least {low}.")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ivg import devices
+from ivg.data import Rendered
 from ivg.data import batches as order
 from ivg.errors import UserError
 from ivg.players import Phase, Player
@@ -24,19 +25,43 @@ def finite(state) -> dict[str, jax.Array]:
     }
 
 
-def make_dispatch(step: Callable, *, resident: bool) -> Callable:
+def reader(source) -> Callable:
+    """How a step gets its images: (what stays on the device, batch, key) -> (uint8 images, key).
+
+    `batch` [n, B] indexes images held on the device, or numbers those to be drawn; of a streamed
+    set it is the images [n, B, H, W, C]. The key that comes back is the step's own.
+    """
+
+    def gathered(images, batch, key):
+        return images[batch], key
+
+    def drawn(images, batch, key):
+        del images
+        step_key, *draw_keys = jax.random.split(key, 1 + len(batch))
+        return jax.vmap(source.draw)(batch, jnp.stack(draw_keys)), step_key
+
+    def streamed(images, batch, key):
+        del images
+        return batch, key
+
+    if isinstance(source, Rendered):
+        return drawn
+    return gathered if isinstance(source, np.ndarray) else streamed
+
+
+def make_dispatch(step: Callable, read: Callable) -> Callable:
     """One device call of k training steps.
 
     Returns a jitted function (state, images, batches, first_step, key) -> (state, metrics [k]);
-    batches [k, n, B] index the images held on the device if `resident`, and are uint8 images
-    [k, n, B, H, W, C] themselves otherwise. The state is donated.
+    `images` and `batches` [k, n, B, ...] are what `read`, from `reader`, takes. The state is
+    donated.
     """
 
     def one(images, key, state, item):
         number, batch = item
-        x = images[batch] if resident else batch
+        x, step_key = read(images, batch, jax.random.fold_in(key, number))
         xs = x.astype(jnp.float32) / 127.5 - 1.0
-        state, metrics = step(state, xs, jax.random.fold_in(key, number))
+        state, metrics = step(state, xs, step_key)
         return state, metrics | finite(state)
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -56,7 +81,7 @@ def make_feed(images, *, seed: int, batch_size: int, mesh) -> tuple[jax.Array, C
     Batch number i of the run holds the same images whether they are resident or streamed.
     """
     rows = devices.local_rows(batch_size)
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.ndarray | Rendered):
 
         def gather(first: int, steps: int, per_step: int) -> jax.Array:
             index = order.indices(
@@ -70,7 +95,8 @@ def make_feed(images, *, seed: int, batch_size: int, mesh) -> tuple[jax.Array, C
                 index.reshape(steps, per_step, batch_size)[..., rows], mesh
             )
 
-        return devices.place_state(images, mesh), gather
+        stored = images if isinstance(images, np.ndarray) else np.zeros((0,), np.uint8)
+        return devices.place_state(stored, mesh), gather
 
     position, stream = None, None
 

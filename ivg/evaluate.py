@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ivg import data, plots
+from ivg import data, plots, scoring
 from ivg.data.batches import take
 from ivg.log import read_metrics
 from ivg.metrics import clustering
@@ -108,9 +108,18 @@ def image_scores(method: Method, state, dataset: data.Dataset, key, limit: int) 
     return {name: float(values.mean()) for name, values in out.items()}
 
 
-def all_scores(method: Method, state, dataset: data.Dataset, key, limit: int) -> dict:
+def all_scores(
+    method: Method, state, dataset: data.Dataset, key, limit: int, disentanglement: Mapping
+) -> dict:
     """Every score that the method and the data allow."""
     result = {}
+    if scoring.has_factors(method, dataset):
+        seeds = range(disentanglement["seeds"])
+        result["disentanglement"] = scoring.disentanglement_scores(
+            method, state, dataset, disentanglement, seeds=seeds
+        )
+    if method.bounds is not None:
+        result["bounds"] = scoring.bounds(method, state, key)
     if has_classes(method, dataset):
         result["clustering"] = clustering_scores(method, state, dataset, limit)
         result["kmeans"] = kmeans_scores(dataset, limit, method.codes["d"].size)
@@ -119,9 +128,9 @@ def all_scores(method: Method, state, dataset: data.Dataset, key, limit: int) ->
     return result
 
 
-def middle(method: Method, key: jax.Array, n: int) -> Codes:
+def middle(method: Method, state, key: jax.Array, n: int) -> Codes:
     """The middle of every code, n times: continuous codes and noise at 0, one class drawn."""
-    codes = method.prior(key, 1)
+    codes = method.prior(state, key, 1)
     return {
         name: jnp.repeat(code if method.codes[name].kind == "categorical" else 0 * code, n, axis=0)
         for name, code in codes.items()
@@ -131,22 +140,33 @@ def middle(method: Method, key: jax.Array, n: int) -> Codes:
 def class_traversal(method: Method, state, key, code: str, axis: int, values: np.ndarray):
     """Images [K, len(values), H, W, C]: a row per class, one code moving, all else at 0."""
     num_classes, columns = method.codes["d"].size, len(values)
-    codes = middle(method, key, num_classes * columns)
+    codes = middle(method, state, key, num_classes * columns)
     codes["d"] = jnp.repeat(jnp.eye(num_classes), columns, axis=0)
     codes[code] = codes[code].at[:, axis].set(jnp.tile(jnp.asarray(values), num_classes))
     x_g = method.generate(state, codes)
     return np.asarray(x_g).reshape(num_classes, columns, *x_g.shape[1:])
 
 
-def code_traversal(method: Method, state, key, values: np.ndarray):
-    """Images [codes, len(values), H, W, C] and labels: a row per continuous code, moving alone."""
-    base = middle(method, key, len(values))
+def code_traversal(method: Method, state, base: Codes, columns: int, order=None):
+    """Images [codes, columns, H, W, C] and labels: a row per continuous code, moving alone.
+
+    Args:
+        method, state: what generates.
+        base: codes, one of each, of which one at a time is moved from its low to its high end.
+        columns: steps of the way.
+        order: numbers [dims] of the dimensions of the only continuous code, and values to print
+            beside them; None keeps the order and prints nothing.
+    """
+    base = {name: jnp.repeat(code[:1], columns, axis=0) for name, code in base.items()}
     rows, labels = [], []
-    for name, code in method.codes.items():
-        for axis in range(code.size if code.kind == "continuous" else 0):
-            codes = base | {name: base[name].at[:, axis].set(jnp.asarray(values))}
+    for name in scoring.continuous(method):
+        code = method.codes[name]
+        values = jnp.linspace(code.low, code.high, columns)
+        for axis in range(code.size) if order is None else np.argsort(-np.asarray(order)):
+            codes = base | {name: base[name].at[:, axis].set(values)}
             rows.append(np.asarray(method.generate(state, codes)))
-            labels.append(f"{name}{axis + 1}")
+            amount = "" if order is None else f" {order[axis]:.2f}"
+            labels.append(f"{name}{axis + 1}{amount}")
     return np.stack(rows), labels
 
 
@@ -166,20 +186,55 @@ def interpolate(method: Method, state, x: np.ndarray, columns: int) -> np.ndarra
 
 def sample_picture(method: Method, state, key, n: int = 100, columns: int = 10) -> np.ndarray:
     """A grid uint8 [H, W, C] of n images from the prior."""
-    x_g = method.generate(state, method.prior(key, n))
+    x_g = method.generate(state, method.prior(state, key, n))
     return plots.grid(np.asarray(x_g), columns)
+
+
+def kl_per_code(method: Method, state, key) -> list[float] | None:
+    """KL per dimension of the code in nats, where the method knows it."""
+    return scoring.bounds(method, state, key, 1_000).get("kl") if method.bounds else None
+
+
+def traversal_picture(method: Method, state, key, columns: int = 10) -> np.ndarray:
+    """Every continuous code moving alone, all else at 0; ordered by KL where that is known."""
+    kl = kl_per_code(method, state, key)
+    rows, names = code_traversal(method, state, middle(method, state, key, 1), columns, kl)
+    ends = {(method.codes[n].low, method.codes[n].high) for n in scoring.continuous(method)}
+    title = "each row moves one code, all else at 0" + (", by KL in nats" if kl else "")
+    labels = [f"{v:+.1f}" for v in np.linspace(*ends.pop(), columns)] if len(ends) == 1 else ()
+    return plots.traversal(rows, row_labels=names, column_labels=labels, title=title)
+
+
+def traversal_of_images(
+    method: Method, state, dataset: data.Dataset, key, columns: int = 10, images: int = 3
+) -> np.ndarray:
+    """The same from the codes of test images, one block after the other, as in IB-GAN's Fig. 1."""
+    kl = kl_per_code(method, state, key)
+    chosen = np.random.default_rng(0).choice(len(dataset.test.images), images, replace=False)
+    codes = method.encode(state, unit(take(dataset.test.images, chosen)))
+    blocks = []
+    for i in range(images):
+        base = {name: code[i : i + 1] for name, code in codes.items()}
+        rows, names = code_traversal(method, state, base, columns, kl)
+        blocks.append(rows)
+    return plots.traversal(
+        np.concatenate(blocks, axis=1),
+        row_labels=names,
+        column_labels=(),
+        title=f"the codes of {images} test images, one moving alone from low to high",
+    )
 
 
 def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.ndarray]:
     """All pictures by file name, uint8 [H, W, C]."""
     sample_key, traversal_key = jax.random.split(key)
-    values = np.linspace(-1.0, 1.0, 10)
-    labels = [f"{v:+.1f}" for v in values]
     result = {"samples": sample_picture(method, state, sample_key)}
     continuous = [(n, c) for n, c in method.codes.items() if c.kind == "continuous"]
     if "d" in method.codes:
         classes = [f"d={i}" for i in range(method.codes["d"].size)]
         for name, code in continuous:
+            values = np.linspace(code.low, code.high, 10)
+            labels = [f"{v:+.1f}" for v in values]
             for axis in range(min(code.size, 4)):
                 rows = class_traversal(method, state, traversal_key, name, axis, values)
                 title = f"rows: class d, columns: {name}{axis + 1}; all else at 0"
@@ -187,13 +242,9 @@ def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.
                     rows, row_labels=classes, column_labels=labels, title=title
                 )
     if continuous:
-        rows, names = code_traversal(method, state, traversal_key, values)
-        result["traversal_codes"] = plots.traversal(
-            rows,
-            row_labels=names,
-            column_labels=labels,
-            title="each row moves one code, all else at 0",
-        )
+        result["traversal_codes"] = traversal_picture(method, state, traversal_key)
+        if scoring.has_factors(method, dataset):
+            result["traversal_images"] = traversal_of_images(method, state, dataset, traversal_key)
     if method.encode is not None:
         n = min(40, len(dataset.test.images) // 2 * 2)
         x = unit(take(dataset.test.images, np.arange(n)))
@@ -213,6 +264,7 @@ def evaluate(
     *,
     workdir: pathlib.Path,
     limit: int,
+    disentanglement: Mapping,
     header: Mapping[str, object],
 ) -> dict:
     """Scores and pictures into the run directory. Returns what results.json holds.
@@ -222,6 +274,7 @@ def evaluate(
         key: root of the evaluation's random numbers.
         workdir: results.json, figures/*.png are written there.
         limit: at most so many test images are scored.
+        disentanglement: which scores of true factors, as in the config's section.
         header: fields to stand first in results.json, such as the step.
     """
     score_key, picture_key = jax.random.split(key)
@@ -233,7 +286,9 @@ def evaluate(
         plots.save(written[-1], picture)
     if series := read_metrics(workdir):
         written.append(plots.curves(figures / "curves.png", series))
-    results = dict(header) | all_scores(method, state, dataset, score_key, limit)
+    results = dict(header) | all_scores(
+        method, state, dataset, score_key, limit, disentanglement
+    )
     results["figures"] = [str(path.relative_to(workdir)) for path in written]
     write_json(workdir / "results.json", results)
     return results

@@ -66,19 +66,25 @@ class Method(NamedTuple):
     encode: (state, x [B, H, W, C]) -> codes that `generate` takes: the argmax of a discrete code as
         one-hot, the means of continuous ones. None where the method infers nothing.
     generate: (state, codes) -> images [B, H, W, C] in [-1, 1]; batch norm by running averages.
-    prior: (key, n) -> codes drawn as in training.
+    prior: (state, key, n) -> codes drawn as in training.
     codes: name -> Code, in the order in which pictures show them.
     log_likelihood: (state, x, key) -> parts of a lower bound on log p(x), nats per image, each [B],
         with the bound itself under "bound"; None where the method has none.
+    bounds: (state, key, n) -> bounds on the mutual information of codes and n generated images,
+        nats: "info_lower" [n], from below; "kl" [n, dims] per dimension of the traversed code, whose
+        sum bounds it from above. None where the method has none.
+    alarm: metrics as logged -> a sentence where they say that training runs away, else None.
     """
 
     init: Callable[[jax.Array], State]
     phases: tuple[Phase, ...]
     encode: Callable[[State, jax.Array], Codes] | None
     generate: Callable[[State, Codes], jax.Array]
-    prior: Callable[[jax.Array, int], Codes]
+    prior: Callable[[State, jax.Array, int], Codes]
     codes: Mapping[str, Code]
     log_likelihood: Callable[[State, jax.Array, jax.Array], dict[str, jax.Array]] | None = None
+    bounds: Callable[[State, jax.Array, int], dict[str, jax.Array]] | None = None
+    alarm: Callable[[Mapping[str, float]], str | None] | None = None
 
     @property
     def step(self) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:

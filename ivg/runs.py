@@ -25,15 +25,20 @@ def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
 
 
 def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
-    """Trains seeds `seed`, `seed` + 1, ... one after the other and sums up their scores."""
+    """Trains seeds `seed`, `seed` + 1, ..., so many at once, and sums up their scores."""
     build.check_numbers(config)
     rundir.claim(workdir, config)
-    results = []
-    for seed in range(config["seed"], config["seed"] + config["num_runs"]):
-        folder = workdir / f"seed_{seed}"
-        print(f"--- seed {seed} in {folder}")
-        results.append(train.train(config | {"seed": seed, "num_runs": 1}, folder))
-        report(results[-1], folder)
+    results, at_once = [], config.get("runs_at_once", 1)
+    seeds = range(config["seed"], config["seed"] + config["num_runs"])
+    for first in range(0, len(seeds), at_once):
+        group = seeds[first : first + at_once]
+        folders = [workdir / f"seed_{seed}" for seed in group]
+        for seed, folder in zip(group, folders, strict=True):
+            print(f"--- seed {seed} in {folder}")
+        own = [config | {"seed": seed, "num_runs": 1, "runs_at_once": 1} for seed in group]
+        for result, folder in zip(train.train_together(own, folders), folders, strict=True):
+            report(result, folder)
+            results.append(result)
     summary = summarise(results)
     rundir.write_json(workdir / "results.json", summary)
     print(f"--- {len(results)} runs: mean +- standard deviation, best")
@@ -105,7 +110,7 @@ def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = Non
     """
     run, state, step = last_state(stored(workdir, config), workdir)
     with jax.set_mesh(run.mesh):
-        codes = run.method.prior(jax.random.fold_in(run.eval_key, step), num_samples)
+        codes = run.method.prior(state, jax.random.fold_in(run.eval_key, step), num_samples)
         images = plots.to_uint8(np.asarray(run.method.generate(state, codes)))
     picture = workdir / "figures" / "drawn.png"
     arrays = {name: np.asarray(code) for name, code in codes.items()}

@@ -5,12 +5,13 @@ import json
 import pathlib
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, devices, evaluate, rundir
+from ivg import build, checkpoint, devices, evaluate, rundir, scoring, together
 from ivg.dispatch import (
     check_finite,
     first_batch,
@@ -18,22 +19,35 @@ from ivg.dispatch import (
     make_feed,
     next_stop,
     phase_at,
+    reader,
 )
+from ivg.errors import UserError
 from ivg.log import Log, Progress, parameter_table, versions
 
 
-def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state, step: int, stop):
-    """Trains from `step` to the end, or until `stop` is set. Returns (state, step)."""
-    phases, folder = run.method.phases, build.checkpoints(workdir)
-    images, feed = make_feed(
-        run.dataset.train.images,
-        seed=config["seed"],
-        batch_size=config["batch_size"],
-        mesh=run.mesh,
-    )
-    dispatches = [make_dispatch(p.step, resident=isinstance(run.dataset.train.images, np.ndarray))
-                  for p in phases]  # fmt: skip
-    key = devices.place_state(run.train_key, run.mesh)
+class Member(NamedTuple):
+    """A run that is trained, alone or together with others."""
+
+    run: build.Run
+    config: Mapping
+    workdir: pathlib.Path
+    log: Log
+
+
+def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state, step: int, stop,
+         others: Sequence[Member] = ()):  # fmt: skip
+    """Trains from `step` to the end, or until `stop` is set. Returns (state, step).
+
+    With `others`, which differ in seed and directory only, the state is that of all runs, stacked.
+    """
+    members = [Member(run, config, workdir, log), *others]
+    phases, count = run.method.phases, len(members)
+    images, feeds = make_feeds(members)
+    read = reader(run.dataset.train.images)
+    dispatches = [make_dispatch(phase.step, read) for phase in phases]
+    dispatches = [together.over_runs(dispatch, count) for dispatch in dispatches]
+    keys = together.join([m.run.train_key for m in members], run.mesh)
+    key = devices.place_state(keys, run.mesh)
     per_dispatch = config["steps_per_dispatch"] or (20 if devices.on_accelerator() else 1)
     every = [config[f"{what}_every"] for what in ("log", "eval", "checkpoint")] + [per_dispatch]
     pending, pending_from, saved = [], step, step if step else None
@@ -42,7 +56,8 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
     while step < config["num_steps"] and not last:
         i = phase_at(phases, step)
         end = next_stop(step, (config["num_steps"], phases[i].end), every)
-        batches = feed(first_batch(phases, step), end - step, phases[i].num_batches)
+        what = first_batch(phases, step), end - step, phases[i].num_batches
+        batches = [feed(*what) for feed in feeds]
         number = devices.place_state(np.int32(step), run.mesh)
         with jax.transfer_guard("disallow"):
             state, metrics = dispatches[i](state, images, batches, number, key)
@@ -52,32 +67,67 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
         save = last or step % config["checkpoint_every"] == 0
         if save or step % config["log_every"] == 0 or phases[i].end == step:
             rows = [jax.device_get(m) for m in pending]
-            table = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
-            kept = (
-                f"the last good checkpoint is that of step {saved}"
-                if saved
-                else "no checkpoint yet"
-            )
-            check_finite(pending_from, table, config["method"], kept)
-            means = {n: float(v.mean()) for n, v in table.items() if not n.startswith("finite/")}
-            log.scalars(step, means)
+            table = {name: np.concatenate([r[name] for r in rows], -1) for name in rows[0]}
+            means = note(members, pending_from, step, table, saved)
             bar.update(step, {n: v for n, v in means.items() if "/kl_" not in n})
             pending, pending_from = [], step
         else:
             bar.update(step)
         if config["eval_every"] and step % config["eval_every"] == 0 and not last:
-            log_evaluation(run, config, log, state, step)
+            for member, own in zip(members, together.each(state, count, run.mesh), strict=True):
+                log_evaluation(member.run, config, member.log, own, step)
         if save:
-            checkpoint.save(folder, step, state, keep=config["keep_checkpoints"])
+            for member, own in zip(members, together.each(state, count, run.mesh), strict=True):
+                folder = build.checkpoints(member.workdir)
+                checkpoint.save(folder, step, own, keep=config["keep_checkpoints"])
             saved = step
     bar.close()
     return state, step
+
+
+def make_feeds(members: Sequence[Member]) -> tuple[jax.Array, list[Callable]]:
+    """The images that stay on the device, once, and the batches of each run in its own order."""
+    made = (
+        make_feed(
+            member.run.dataset.train.images,
+            seed=member.config["seed"],
+            batch_size=member.config["batch_size"],
+            mesh=member.run.mesh,
+        )
+        for member in members
+    )
+    images, first = next(made)
+    return images, [first, *(feed for _, feed in made)]
+
+
+def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved: int | None):
+    """Checks and logs what the steps `first` + 1 to `step` measured: {name: [k] or [R, k]}.
+
+    Returns the means over them (and over the runs) by name.
+    """
+    kept = f"the last good checkpoint is that of step {saved}" if saved else "no checkpoint yet"
+    rows = []
+    for i, (_, config, _, log) in enumerate(members):
+        own = table if len(members) == 1 else together.pick(table, i)
+        try:
+            check_finite(first, own, config["method"], kept)
+        except UserError as error:
+            if len(members) == 1:
+                raise
+            raise UserError(f"seed {config['seed']}, {error}") from None
+        rows.append({n: float(v.mean()) for n, v in own.items() if not n.startswith("finite/")})
+        log.scalars(step, rows[-1])
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
     """A sample grid, and clustering where there are labels, in the middle of training."""
     key = jax.random.fold_in(run.eval_key, step)
     log.images(step, {"samples": evaluate.sample_picture(run.method, state, key)})
+    votes = config["disentanglement"]["quick_votes"]
+    if votes and scoring.has_factors(run.method, run.dataset):
+        score = scoring.quick_score(run.method, state, run.dataset, votes)
+        log.scalars(step, {"eval/factor_vae": score})
     if evaluate.has_classes(run.method, run.dataset):
         scores = evaluate.clustering_scores(
             run.method, state, run.dataset, min(config["eval_images"], 2_000)
@@ -127,25 +177,77 @@ def train(config: Mapping, workdir: pathlib.Path) -> dict:
         UserError: for a mistake in the config or the data, a loss that is not finite, a full disk.
         SystemExit: 128 + the signal's number, after SIGTERM or Ctrl-C, once the state is saved.
     """
-    run = build.build(config)
-    own = devices.own_folder(workdir)
-    rundir.claim(own, config)
-    if own == workdir:
-        checkpoint.clean(build.checkpoints(workdir))
-    with jax.set_mesh(run.mesh), catch_signals() as stop:
-        state, step = restore(run, workdir)
+    return train_together([config], [workdir])[0]
+
+
+def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path]) -> list[dict]:
+    """As `train`, for runs that differ in their seeds only; several are trained as one.
+
+    Runs that stand at the same step go on together. A kill between two of their saves or a damaged
+    checkpoint leaves some of them behind: those go on among themselves, first.
+    """
+    runs = make_runs(configs)
+    for config, workdir in zip(configs, workdirs, strict=True):
+        own = devices.own_folder(workdir)
+        rundir.claim(own, config)
+        if own == workdir:
+            checkpoint.clean(build.checkpoints(workdir))
+    with jax.set_mesh(runs[0].mesh), catch_signals() as stop:
+        found = [restore(run, workdir) for run, workdir in zip(runs, workdirs, strict=True)]
+        for start in sorted({step for _, step in found}):
+            group = [i for i, (_, step) in enumerate(found) if step == start]
+            with contextlib.ExitStack() as logs:
+                members = [
+                    logs.enter_context(with_log(runs[i], configs[i], workdirs[i], start))
+                    for i in group
+                ]
+                trained = go_on(members, [found[i][0] for i in group], start, stop)
+            for i, state_and_step in zip(group, trained, strict=True):
+                found[i] = state_and_step
+    return [
+        finish(run, config, workdir, state, step)
+        for run, config, workdir, (state, step) in zip(runs, configs, workdirs, found, strict=True)
+    ]
+
+
+def make_runs(configs: Sequence[Mapping]) -> list[build.Run]:
+    """What `build` makes of each config, with one method and one data set for all."""
+    first = build.build(configs[0])
+    runs = [first]
+    for config in configs[1:]:
+        init_key, train_key, eval_key = jax.random.split(jax.random.key(config["seed"]), 3)
+        runs.append(first._replace(init_key=init_key, train_key=train_key, eval_key=eval_key))
+    return runs
+
+
+@contextlib.contextmanager
+def with_log(run: build.Run, config: Mapping, workdir: pathlib.Path, step: int) -> Iterator[Member]:
+    """A run at `step` with its log, which is closed afterwards."""
+    with contextlib.closing(Log(devices.own_folder(workdir), resume_step=step or None)) as log:
         if step == 0:
-            print(parameter_table(state))
-        elif step < config["num_steps"]:
-            print(f"going on from step {step} of {config['num_steps']}")
-        with contextlib.closing(Log(own, resume_step=step or None)) as log:
-            if step == 0:
-                log.text("config", json.dumps(config, indent=2))
-            state, step = loop(run, config, workdir, log, state, step, stop)
-        if stop:
-            print(f"stopped at step {step}, state saved; the same command again goes on from there")
-            sys.exit(128 + stop.signal)
-    return finish(run, config, workdir, state, step)
+            log.text("config", json.dumps(config, indent=2))
+        yield Member(run, config, workdir, log)
+
+
+def go_on(members: Sequence[Member], states: Sequence, step: int, stop: "Stop") -> list:
+    """Trains runs that stand at `step` to the end. Returns (state, step) of each.
+
+    Raises:
+        SystemExit: 128 + the signal's number, after SIGTERM or Ctrl-C, once the states are saved.
+    """
+    config, mesh = members[0].config, members[0].run.mesh
+    if step == 0:
+        print(parameter_table(states[0]))
+    elif step < config["num_steps"]:
+        seeds = ", ".join(str(m.config["seed"]) for m in members)
+        who = f" (seeds {seeds})" if len(members) > 1 else ""
+        print(f"going on from step {step} of {config['num_steps']}{who}")
+    state = together.join(states, mesh)
+    state, step = loop(*members[0], state, step, stop, others=members[1:])
+    if stop:
+        print(f"stopped at step {step}, state saved; the same command again goes on from there")
+        sys.exit(128 + stop.signal)
+    return [(own, step) for own in together.each(state, len(members), mesh)]
 
 
 def restore(run: build.Run, workdir: pathlib.Path):
@@ -177,6 +279,7 @@ def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: 
             run.eval_key,
             workdir=devices.own_folder(workdir),
             limit=config["eval_images"],
+            disentanglement=config["disentanglement"],
             header={"method": config["method"], "data": run.dataset.name, "step": step}
             | {"seed": config["seed"], "versions": versions()},
         )

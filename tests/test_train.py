@@ -64,7 +64,7 @@ def toy(*, end: int | None = None, blow_up: int = -1) -> Method:
         phases=phases,
         encode=None,
         generate=lambda s, codes: jnp.tanh(s.G.params)[None] + codes["z"][:, :1, None, None],
-        prior=lambda key, n: {"z": jax.random.normal(key, (n, 2))},
+        prior=lambda state, key, n: {"z": jax.random.normal(key, (n, 2))},
         codes={"z": Code("noise", 2)},
     )
 
@@ -93,7 +93,7 @@ def dispatches(monkeypatch):
     """Runs of one method share their dispatch, as compiling is what takes the time here."""
     make = functools.cache(dispatch.make_dispatch)
     monkeypatch.setattr(
-        train, "make_dispatch", lambda step, *, resident: make(step, resident=resident)
+        train, "make_dispatch", lambda step, read: make(step, read)
     )
 
 

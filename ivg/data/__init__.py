@@ -3,18 +3,22 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
-from ivg.data import celeba, digits, folder, tfds
+from ivg.data import celeba, chairs, digits, folder, sprites, tfds
 from ivg.data.decode import LazyImages
-from ivg.data.records import Dataset, Options, Split, nearest
+from ivg.data.records import Dataset, GroundTruth, Options, Rendered, Split, nearest
 from ivg.errors import UserError
 
-__all__ = ["LOADERS", "Dataset", "LazyImages", "Split", "load"]
+__all__ = ["LOADERS", "Dataset", "GroundTruth", "LazyImages", "Rendered", "Split", "load"]
 
 LOADERS: dict[str, Callable[[Options], Dataset]] = {
     "digits": digits.load,
     "mnist": tfds.load_mnist,
     "fashion_mnist": tfds.load_fashion_mnist,
     "celeb_a": celeba.load,
+    "sprites": sprites.load,
+    "color_sprites": sprites.load_color,
+    "dsprites": tfds.load_dsprites,
+    "chairs": chairs.load,
     "images": folder.load,
 }
 
@@ -33,37 +37,44 @@ def load(
     seed: int = 0,
     in_memory: bool | str = "auto",
     memory_limit_gb: float = 4.0,
+    coloring: str = "ibgan",
 ) -> Dataset:
     """Loads a data set; the same arguments and files always give the same.
 
     Args:
-        name: digits (in scikit-learn, no download), mnist, fashion_mnist, celeb_a (prepared by
-            TensorFlow Datasets as array_record), or images (your own, in a folder or a zip).
+        name: digits (in scikit-learn, no download), sprites, color_sprites (drawn on demand, no
+            download), mnist, fashion_mnist, celeb_a, dsprites (prepared by TensorFlow Datasets as
+            array_record), chairs (the extracted archive of 3D Chairs), or images (your own, in a
+            folder or a zip).
         data_dir: the directory of prepared data sets (None: TFDS_DATA_DIR, else
-            ~/tensorflow_datasets), or the folder or zip of your images.
-        image_size: side in pixels; None: digits 8, mnist and fashion_mnist 28, celeb_a and images
-            64. Resized bilinearly, without aliasing.
+            ~/tensorflow_datasets), or the folder or zip of the chairs or of your images.
+        image_size: side in pixels; None: digits 8, mnist and fashion_mnist 28, others 64. Resized
+            bilinearly, without aliasing. The sprites are 64 only.
         crop: before resizing, keep the centre: a number of pixels, "square" (the largest square),
             "none" (the whole image, its aspect ratio not kept), "infovaegan" (128) or "mmvae"
-            (138). None: infovaegan for celeb_a, square for images, none for the others.
-        channels: 1 (grey) or 3; None: 1 for digits, mnist and fashion_mnist, else 3.
+            (138; for chairs, infovaegan is 300). None: infovaegan for celeb_a, 400 for chairs,
+            square for images, none for the others.
+        channels: 1 (grey) or 3; None: 3 for celeb_a, color_sprites and images, else 1.
         labels_file: for images, a file in CelebA's attribute format, or a CSV with a header row:
             file names first, `label` for classes, other columns attributes (1, 0, -1). None: finds
             one of `labels.KNOWN_FILES`, else takes one subfolder per class, else has no labels.
         attributes: the attributes to keep, in this order; () keeps all.
         bad_images: for images, "error" stops at a file that is not a readable image, "skip"
             decodes everything once beforehand and leaves such files out.
-        test_fraction: for images, the part that becomes the test split.
-        seed: for images, chooses that part.
+        test_fraction: for images, the part that becomes the test split; for chairs, of the chairs.
+            The sprites have no split: training and test images are the same.
+        seed: for images and chairs, chooses that part.
         in_memory: True decodes all images into an array now, False decodes each when it is asked
-            for; "auto" decides by `memory_limit_gb`.
+            for; "auto" decides by `memory_limit_gb`. Sprites that are drawn are never stored.
         memory_limit_gb: size of the decoded images (N * H * W * C bytes, both splits) up to which
             "auto" makes an array, in GiB.
+        coloring: of color_sprites: "ibgan" (8 levels a channel, the 512 colours a factor) or "dlib"
+            (disentanglement_lib: each channel uniform on [0.5, 1]).
 
     Raises:
         UserError: an option or a file is wrong; says which and what to do.
     """
-    _check(name, image_size, channels, bad_images, test_fraction)
+    _check(name, image_size, channels, bad_images, test_fraction, coloring)
     options = Options(
         data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
         image_size=image_size,
@@ -76,6 +87,7 @@ def load(
         seed=seed,
         in_memory=_parse_in_memory(in_memory),
         memory_limit_gb=memory_limit_gb,
+        coloring=coloring,
     )
     return LOADERS[name](options)
 
@@ -89,7 +101,12 @@ def _parse_in_memory(value: bool | str) -> bool | None:
 
 
 def _check(
-    name: str, image_size: object, channels: object, bad_images: str, test_fraction: float
+    name: str,
+    image_size: object,
+    channels: object,
+    bad_images: str,
+    test_fraction: float,
+    coloring: str,
 ) -> None:
     if name not in LOADERS:
         raise UserError(
@@ -103,3 +120,5 @@ def _check(
         raise UserError(f"bad_images is {bad_images!r}; it must be 'error' or 'skip'.")
     if not 0 < test_fraction < 1:
         raise UserError(f"test_fraction is {test_fraction!r}; it must lie between 0 and 1.")
+    if coloring not in sprites.COLORINGS:
+        raise UserError(f"coloring is {coloring!r}; it must be 'ibgan' or 'dlib'.")

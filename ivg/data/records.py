@@ -1,15 +1,86 @@
 """The records that every data set comes in, and the options that every loader reads."""
 
+import dataclasses
 import difflib
+import functools
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from ivg.data.decode import LazyImages
 from ivg.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """Images drawn where they are needed, instead of being stored: uint8 [N, H, W, C].
+
+    `source[i]` gives one of them, the same at every call; `batches.take` gives many at once. A
+    training step calls `draw` itself, with a key of its own.
+
+    Attributes:
+        count: N.
+        image_shape: (H, W, C).
+        draw: (numbers int32 [B], key) -> uint8 [B, H, W, C], pure JAX. What the number leaves open
+            (a colour) comes from the key. A function of a module, not a closure made anew for
+            every data set: it is compiled once per function.
+    """
+
+    count: int
+    image_shape: tuple[int, int, int]
+    draw: Callable[[jax.Array, jax.Array], jax.Array]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, H, W, C), as of an array of the images."""
+        return (self.count, *self.image_shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Uint8, as of an array of the images."""
+        return np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not -self.count <= index < self.count:
+            raise IndexError(f"image {index} of {self.count}")
+        number = np.array([int(index) % self.count], np.int32)
+        return np.asarray(draw_each(self, number))[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def draw_each(source: Rendered, numbers: jax.Array) -> jax.Array:
+    """Images, each with the key of its own number: int32 [B] -> uint8 [B, H, W, C]."""
+
+    def draw(number: jax.Array) -> jax.Array:
+        return source.draw(number[None], jax.random.fold_in(jax.random.key(0), number))[0]
+
+    return jax.vmap(draw)(numbers)
+
+
+class GroundTruth(NamedTuple):
+    """The known factors of variation of a data set, which disentanglement metrics need.
+
+    Attributes:
+        names: of the F factors.
+        sizes: how many values each has; they are numbered from 0.
+        images: (factors int [N, F], seed) -> uint8 [N, H, W, C], images with these factors. The
+            seed decides what the factors leave open, such as a colour that is none of them.
+        nuisance: factors that vary but that the usual protocol does not score.
+        determined: whether the factors decide the image, whatever the seed.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    images: Callable[[np.ndarray, int], np.ndarray]
+    nuisance: tuple[str, ...] = ()
+    determined: bool = True
 
 
 class Split(NamedTuple):
@@ -22,14 +93,14 @@ class Split(NamedTuple):
         names: the N file names of a user's own images, in the order of `images`; otherwise ().
     """
 
-    images: np.ndarray | LazyImages
+    images: np.ndarray | LazyImages | Rendered
     labels: np.ndarray | None
     attributes: np.ndarray | None
     names: tuple[str, ...] = ()
 
 
 class Dataset(NamedTuple):
-    """A data set; `image_shape` is (H, W, C)."""
+    """A data set; `image_shape` is (H, W, C), `ground_truth` its factors where they are known."""
 
     name: str
     train: Split
@@ -37,6 +108,7 @@ class Dataset(NamedTuple):
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
+    ground_truth: GroundTruth | None = None
 
 
 class Options(NamedTuple):
@@ -53,6 +125,7 @@ class Options(NamedTuple):
     seed: int = 0
     in_memory: bool | None = None
     memory_limit_gb: float = 4.0
+    coloring: str = "ibgan"
 
 
 def fits_in_memory(options: Options, num_images: int, image_shape: tuple[int, int, int]) -> bool:

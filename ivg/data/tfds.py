@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CelebA as prepared by TensorFlow Datasets, read without TensorFlow.
+"""Data sets as prepared by TensorFlow Datasets (tfds), read without TensorFlow.
 
 tfds finds the array_record files and reads their records. The records (tf.Example messages) are
 taken apart here: tfds's own decoding parses every feature of a record, which takes 0.4 ms a CelebA
@@ -13,11 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from ivg.data import resize
+from ivg.data import batches, resize, sprites
 from ivg.data.decode import SILENT_SECONDS, LazyImages, collect
-from ivg.data.records import Dataset, Options, Split, fits_in_memory, select_attributes
+from ivg.data.records import (
+    Dataset,
+    GroundTruth,
+    Options,
+    Split,
+    fits_in_memory,
+    select_attributes,
+)
 from ivg.errors import UserError
 
 FASHION_CLASSES = (
@@ -32,9 +40,17 @@ FASHION_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-_VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "celeb_a": "2.1.0"}
+_VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "celeb_a": "2.1.0", "dsprites": "2.0.0"}
 _SPLITS = ("train", "test")
 _ATTRIBUTE = "attributes/"  # prefix of CelebA's attributes among the features of a record
+# Of a dSprites record, in the order of `sprites.NAMES`.
+_FACTORS = (
+    "label_shape",
+    "label_scale",
+    "label_orientation",
+    "label_x_position",
+    "label_y_position",
+)
 _READ_AT_ONCE = 1000
 
 
@@ -77,6 +93,52 @@ def load_celeb_a(options: Options) -> Dataset:
     return Dataset("celeb_a", train, test, shape, attribute_names=names)
 
 
+def load_dsprites(options: Options) -> Dataset:
+    """The original dSprites: 737,280 images, 64 x 64, 0 or 255; it has no split, both are all."""
+    select_attributes(None, (), options.attributes, "dsprites")
+    records = _open("dsprites", options.data_dir, ("train",))
+    factors = np.array(
+        [
+            [features[name].int64_list.value[0] for name in _FACTORS]
+            for features in _features(records["train"])
+        ],
+        np.int32,
+    )
+    images, shape = _images(
+        records, options, size=64, channels=1, crop="none", prepare=_black_and_white
+    )
+    split = Split(images["train"], None, None)
+    find = _find_by_factors(images["train"], factors)
+    truth = GroundTruth(sprites.NAMES, sprites.SIZES, find)
+    return Dataset("dsprites", split, split, shape, ground_truth=truth)
+
+
+def _black_and_white(image: Image.Image) -> Image.Image:
+    """The records hold 0 and 1."""
+    return image.point([0] + [255] * 255)
+
+
+def _find_by_factors(
+    images: np.ndarray | LazyImages, factors: np.ndarray
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """The function of a `GroundTruth` for images in any order, with factors int32 [N, F]."""
+    rows = np.full(sprites.COUNT, -1, np.int32)
+    rows[np.ravel_multi_index(tuple(factors.T), sprites.SIZES)] = np.arange(len(factors))
+
+    def find(wanted: np.ndarray, seed: int) -> np.ndarray:
+        del seed  # nothing is left to chance
+        found = rows[np.ravel_multi_index(tuple(np.asarray(wanted).T), sprites.SIZES)]
+        if np.any(found < 0):
+            lacking = np.asarray(wanted)[found < 0][0].tolist()
+            raise UserError(
+                f"the prepared dsprites has no image with the factors {lacking}: it is incomplete, "
+                "prepare it again."
+            )
+        return batches.take(images, found)
+
+    return find
+
+
 def _load_classes(name: str, class_names: tuple[str, ...], options: Options) -> Dataset:
     select_attributes(None, (), options.attributes, name)
     records = _open(name, options.data_dir)
@@ -91,9 +153,18 @@ def _load_classes(name: str, class_names: tuple[str, ...], options: Options) -> 
 
 
 def _images(
-    records: Mapping[str, _Records], options: Options, *, size: int, channels: int, crop: str
+    records: Mapping[str, _Records],
+    options: Options,
+    *,
+    size: int,
+    channels: int,
+    crop: str,
+    prepare: Callable[[Image.Image], Image.Image] = lambda image: image,
 ) -> tuple[dict[str, np.ndarray | LazyImages], tuple[int, int, int]]:
-    """Images of every split and their shape; `size`, `channels`, `crop` are the set's defaults."""
+    """Images of every split and their shape.
+
+    `size`, `channels`, `crop` are the set's defaults; `prepare` comes first.
+    """
     size, channels = options.image_size or size, options.channels or channels
     pixels = resize.parse_crop(options.crop, crop)
     shape = (size, size, channels)
@@ -104,7 +175,9 @@ def _images(
             with _damage_named(split):
                 features = split.parse(split.source[index]).features.feature
                 with resize.open_image(features["image"].bytes_list.value[0]) as image:
-                    return resize.to_array(image, size=size, crop=pixels, channels=channels)
+                    return resize.to_array(
+                        prepare(image), size=size, crop=pixels, channels=channels
+                    )
 
         return collect(decode, len(split.source), shape, in_memory=in_memory, title=title)
 
@@ -128,7 +201,9 @@ def _features(records: _Records, indices: range | None = None) -> Iterator[Mappi
             progress.update(len(parsed))
 
 
-def _open(name: str, data_dir: pathlib.Path | None) -> dict[str, _Records]:
+def _open(
+    name: str, data_dir: pathlib.Path | None, splits: Sequence[str] = _SPLITS
+) -> dict[str, _Records]:
     """Opens the prepared array_record files of `name`, split by split.
 
     Raises:
@@ -143,7 +218,7 @@ def _open(name: str, data_dir: pathlib.Path | None) -> dict[str, _Records]:
     folder = _find_version(name, data_dir)
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     records = {}
-    for split in _SPLITS:
+    for split in splits:
         with _damage_named(_Records(name, folder, (), Example.FromString)):
             builder = tfds.builder_from_directory(folder)
             source = builder.as_data_source(split, deserialize_method=raw)
@@ -178,7 +253,8 @@ def _find_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
 
 _FALLBACK = {
     "celeb_a": " Where its download fails (quota), use --config.data.name=images with the folder "
-    "or zip of the JPEG files as --config.data.dir."
+    "or zip of the JPEG files as --config.data.dir.",
+    "dsprites": " --config.data.name=sprites draws the same images and needs no files.",
 }
 
 
@@ -188,7 +264,8 @@ def _prepare(name: str, data_dir: pathlib.Path) -> str:
         f"import tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{data_dir}', "
         "file_format='array_record').download_and_prepare()"
     )
-    return f"pip install 'ivg[tfds]' && python -c \"{python}\""
+    needs = " h5py" if name == "dsprites" else ""
+    return f"pip install 'ivg[tfds]'{needs} && python -c \"{python}\""
 
 
 def _file_format(info: pathlib.Path) -> str:

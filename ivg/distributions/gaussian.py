@@ -111,8 +111,13 @@ def kl_standard(q: Gaussian) -> jax.Array:
     Returns:
         The divergence; `q` carries gradient.
     """
+    return jnp.sum(kl_standard_per_dimension(q), axis=-1)
+
+
+def kl_standard_per_dimension(q: Gaussian) -> jax.Array:
+    """The terms of `kl_standard`, one per coordinate: from `[B, n]` to `[B, n]`, nats."""
     chex.assert_equal_shape(q)
-    return 0.5 * jnp.sum(jnp.square(q.mean) + jnp.expm1(q.log_var) - q.log_var, axis=-1)
+    return 0.5 * (jnp.square(q.mean) + jnp.expm1(q.log_var) - q.log_var)
 
 
 def _floored(log_var: jax.Array) -> jax.Array:

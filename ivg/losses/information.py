@@ -43,6 +43,23 @@ def gaussian_lower_bound(c: jax.Array, q: Gaussian, entropy: float | jax.Array) 
     return gaussian.log_prob(c, q) + entropy
 
 
+def reconstruction_lower_bound(z: jax.Array, z_hat: jax.Array) -> jax.Array:
+    """Bound log q(z|x) - log p(z), `[B]`, for z ~ N(0, I) and q = N(z_hat, I).
+
+    Jeon et al., "IB-GAN", AAAI 2021, the bound I^L as its released code logs it. Its mean is at
+    most I(z; x).
+
+    Args:
+        z: The generator's input, `[B, n]`.
+        z_hat: Its reconstruction from the image, `[B, n]`.
+
+    Returns:
+        (|z|^2 - |z - z_hat|^2) / 2; both arguments carry gradient.
+    """
+    chex.assert_equal_shape([z, z_hat])
+    return 0.5 * jnp.sum(jnp.square(z) - jnp.square(z - z_hat), axis=-1)
+
+
 def uniform_entropy(low: float, high: float, size: int) -> float:
     """Differential entropy of U(low, high)^size, nats."""
     return size * math.log(high - low)

@@ -270,7 +270,7 @@ def make_method(game: Game, *, init: Callable, phases: tuple[Phase, ...]) -> Met
         phases=phases,
         encode=functools.partial(encode, game),
         generate=functools.partial(generate, game),
-        prior=functools.partial(prior, game),
+        prior=lambda s, key, n: prior(game, key, n),
         codes={
             "d": Code("categorical", game.num_classes),
             "c": Code("continuous", game.dim_c),

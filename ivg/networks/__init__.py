@@ -3,15 +3,16 @@
 The only folder that imports flax. A *family* is one published set of architectures that belong
 together (generator, encoder, critic, joint discriminator); a method receives a family and never
 sees a layer. `FAMILIES` maps a name to a factory, whose keyword-only options are plain numbers:
-`FAMILIES["mlp"](width=128).generator((8, 8, 1))`.
+`FAMILIES["mlp"](width=128).generator((8, 8, 1))`. `CODE_FAMILIES` does the same for the methods
+that read their codes back from the discriminator's features: IB-GAN, InfoGAN, GAN.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ivg.errors import UserError
-from ivg.networks import infogan28, infovaegan64, mlp, small28
-from ivg.networks.blocks import Family, Network, network
+from ivg.networks import ibgan64, infogan28, infovaegan64, mlp, mlp_codes, small28
+from ivg.networks.blocks import CodeFamily, Family, Network, network
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "mlp": mlp.mlp,
@@ -20,7 +21,21 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "infovaegan64": infovaegan64.infovaegan64,
 }
 
-__all__ = ["FAMILIES", "Family", "Network", "family", "network"]
+CODE_FAMILIES: dict[str, Callable[..., CodeFamily]] = {
+    "mlp": mlp_codes.mlp_codes,
+    "ibgan64": ibgan64.ibgan64,
+}
+
+__all__ = [
+    "CODE_FAMILIES",
+    "FAMILIES",
+    "CodeFamily",
+    "Family",
+    "Network",
+    "code_family",
+    "family",
+    "network",
+]
 
 
 def family(name: str, **options) -> Family:
@@ -29,13 +44,27 @@ def family(name: str, **options) -> Family:
     Raises:
       UserError: there is no such family, or it has no such option.
     """
-    if name not in FAMILIES:
-        raise UserError(f'there is no network family "{name}": use {", ".join(FAMILIES)}')
-    factory = FAMILIES[name]
-    known = inspect.signature(factory).parameters
+    return _factory(FAMILIES, name, options)(**options)
+
+
+def code_family(name: str, **options) -> CodeFamily:
+    """A family of the GANs with codes by name, with its options.
+
+    Raises:
+      UserError: there is no such family, or it has no such option.
+    """
+    return _factory(CODE_FAMILIES, name, options)(**options)
+
+
+def _factory(families: Mapping[str, Callable], name: str, options: Mapping) -> Callable:
+    if name not in families:
+        raise UserError(
+            f'there is no network family "{name}" for this method: use {", ".join(families)}'
+        )
+    known = inspect.signature(families[name]).parameters
     for option in options:
         if option not in known:
             raise UserError(
                 f'the {name} networks have no option "{option}": use {", ".join(known)}'
             )
-    return factory(**options)
+    return families[name]

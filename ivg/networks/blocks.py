@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.errors import UserError
+from ivg.networks import strided
 
 Array = jax.Array
 Initializer = Callable[..., Array]
@@ -71,6 +72,26 @@ class Family(NamedTuple):
     check: Callable[[ImageShape], None]
 
 
+class CodeFamily(NamedTuple):
+    """Architectures of GANs whose codes are read back from the image: IB-GAN, InfoGAN, GAN.
+
+    Attributes:
+      representation: `representation(size)`, a network from `[B, n]` to the mean and the
+        log-variance of a Gaussian, `[B, size]` each.
+      generator: `generator(image_shape)`, as in `Family`.
+      discriminator: `discriminator()`, a network from images to `(logits [B], features)`.
+      reconstructor: `reconstructor(sizes)`, a network from the discriminator's features to a tuple
+        of linear heads `[B, size]`. Where the two share no trunk, the features are the images.
+      check: `check(image_shape)` raises `UserError` for a size that the family cannot take.
+    """
+
+    representation: Callable[[int], Network]
+    generator: Callable[[ImageShape], Network]
+    discriminator: Callable[[], Network]
+    reconstructor: Callable[[tuple[int, ...]], Network]
+    check: Callable[[ImageShape], None]
+
+
 def network(module: nn.Module) -> Network:
     """Makes a `Network` of a linen module whose call is `module(*inputs, train: bool)`."""
 
@@ -123,10 +144,32 @@ def dense(x: Array, features: int, *, init: Initializer, bias: bool = True) -> A
     return nn.Dense(features, use_bias=bias, kernel_init=init)(x)
 
 
+class Strided(nn.Module):
+    """A convolution of stride 2 or its transpose, with the parameters of `nn.Conv`."""
+
+    function: Callable[[Array, Array], Array]
+    channels: int
+    kernel: int
+    bias: bool
+    init_weights: Initializer
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[B, H, W, n]` to `[B, H/2, W/2, channels]`, or to `[B, 2H, 2W, channels]`."""
+        shape = (self.kernel, self.kernel, x.shape[-1], self.channels)
+        y = self.function(x, self.param("kernel", self.init_weights, shape))
+        if not self.bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        return y + bias.reshape(1, 1, 1, -1)
+
+
 def conv(
     x: Array, channels: int, *, kernel: int, stride: int, init: Initializer, bias: bool = True
 ) -> Array:
     """Convolution with SAME padding, `[B, H, W, C]` to `[B, H/stride, W/stride, channels]`."""
+    if _has_fast_form(kernel, stride) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+        return Strided(strided.down, channels, kernel, bias, init)(x)
     layer = nn.Conv(
         channels, (kernel, kernel), strides=(stride, stride), use_bias=bias, kernel_init=init
     )
@@ -137,10 +180,16 @@ def deconv(
     x: Array, channels: int, *, kernel: int, stride: int, init: Initializer, bias: bool = True
 ) -> Array:
     """Transposed convolution, SAME padding, to `[B, H*stride, W*stride, channels]`."""
+    if _has_fast_form(kernel, stride):
+        return Strided(strided.up, channels, kernel, bias, init)(x)
     layer = nn.ConvTranspose(
         channels, (kernel, kernel), strides=(stride, stride), use_bias=bias, kernel_init=init
     )
     return layer(x)
+
+
+def _has_fast_form(kernel: int, stride: int) -> bool:
+    return stride == 2 and kernel in (3, 4)
 
 
 def batch_norm(x: Array, *, train: bool, scale_init: Initializer = nn.initializers.ones) -> Array:

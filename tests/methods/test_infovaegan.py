@@ -261,7 +261,7 @@ def test_bound_of_proposition_1_is_a_bound():
 def test_codes_in_and_out(name):
     method = make(name)
     s = method.init(jax.random.key(0))
-    codes = method.prior(jax.random.key(1), 5)
+    codes = method.prior(s, jax.random.key(1), 5)
     chex.assert_shape((codes["d"], codes["c"], codes["z"]), [(5, 3), (5, 2), (5, 4)])
     assert set(np.unique(codes["d"])) == {0.0, 1.0} and np.abs(codes["c"]).max() <= 1
     x_g = method.generate(s, codes)

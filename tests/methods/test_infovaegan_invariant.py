@@ -113,7 +113,7 @@ def test_the_best_head_gives_the_classes(played):
 def test_bound_and_samples(played):
     method, (_, _, after), _, _ = played
     x = images(1)[0]
-    codes = method.prior(jax.random.key(0), BATCH)
+    codes = method.prior(after, jax.random.key(0), BATCH)
     chex.assert_shape(method.generate(after, codes), (BATCH, *SHAPE))
     parts = method.log_likelihood(after, x, jax.random.key(1))
     total = parts["log_likelihood"] - parts["kl_z"] - parts["kl_c"] - parts["kl_d"]

@@ -1,0 +1,10 @@
+"""DeepMind's own dSprites, where tfds has prepared it; everything else as in configs/sprites.py."""
+
+from configs import sprites
+
+
+def get_config(method: str = "ibgan"):
+    """The configuration; `method` is the suffix after the colon."""
+    config = sprites.get_config(method)
+    config.data.name = "dsprites"
+    return config
