@@ -6,6 +6,7 @@ groups draw their own. Of fixed `Rows` the metrics without a test part use every
 change nothing; the others split the rows anew with every seed.
 """
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -94,18 +95,7 @@ def evaluate(
         "modularity": {"num_bins": num_bins},
         "irs": {"num_bins": num_bins, "quantile": quantile},
     }
-    runs: dict[str, list[Score]] = {name: [] for name in metrics}
-    reasons: dict[str, UserError] = {}
-    for seed in seeds:
-        data = _data(source, metrics, num_train, num_test, seed)
-        for name in metrics:
-            if name not in reasons:
-                try:
-                    runs[name].append(_run(name, source, data, seed, options.get(name, {})))
-                except UserError as error:
-                    reasons[name] = error
-    if len(reasons) == len(metrics):
-        raise reasons[metrics[0]]
+    runs, reasons = _runs(source, metrics, seeds, (num_train, num_test), options)
     return _summaries(runs, reasons, seeds)
 
 
@@ -137,9 +127,32 @@ def _checked(
             f"unknown metric {', '.join(unknown) or '(none named)'}: choose from {', '.join(ALL)}"
         )
     seeds = tuple(int(seed) for seed in seeds)
-    if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
-        raise UserError(f"seeds must be one or more whole numbers from 0 to 2^32 - 1, not {seeds}")
+    if not seeds:
+        raise UserError("give at least one seed")
     return metrics, seeds
+
+
+def _runs(
+    source: Source,
+    metrics: Sequence[str],
+    seeds: Sequence[int],
+    counts: tuple[int, int],
+    options: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, list[Score]], dict[str, UserError]]:
+    """Every metric's scores over the seeds, and why those without are not defined."""
+    runs: dict[str, list[Score]] = {name: [] for name in metrics}
+    reasons: dict[str, UserError] = {}
+    for seed in seeds:
+        data = _data(source, metrics, *counts, seed)
+        for name in metrics:
+            if name not in reasons:
+                try:
+                    runs[name].append(_run(name, source, data, seed, options.get(name, {})))
+                except UserError as error:
+                    reasons[name] = error
+    if len(reasons) == len(metrics):
+        raise reasons[metrics[0]]
+    return runs, reasons
 
 
 def _data(
@@ -206,8 +219,14 @@ def _summaries(
 
 
 def _summary(values: list[float], recipe: dict[str, Any]) -> dict[str, Any]:
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "std": std, "values": values, "recipe": plain(recipe)}
+    # Exact sums: the spread of equal values is 0, not a rounding error.
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return {
+        "mean": statistics.fmean(values),
+        "std": std,
+        "values": values,
+        "recipe": plain(recipe),
+    }
 
 
 def plain(value: Any) -> Any:

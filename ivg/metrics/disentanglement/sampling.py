@@ -1,9 +1,10 @@
 """Examples at random, and groups of examples that share one factor.
 
 From a `Representation` factors are drawn independently and uniformly, and in the order in which
-disentanglement_lib draws them (Locatello et al., 2019): where the codes depend on the factors alone,
-a seed gives the examples, votes and points that it gives there, and so the same score. `Rows` are
-drawn with replacement, a group among the rows that share the wanted value.
+disentanglement_lib draws them (Locatello et al., 2019): where the codes depend on the factors
+alone, a seed gives the examples, votes and points that it gives there, and so the same score.
+`Rows` are drawn with replacement, a group among the rows that share the wanted value; the fewer
+they are, the less their spread is that of all such examples, and entangled codes score lower.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,7 +37,13 @@ class Stream(NamedTuple):
 
 
 def stream(seed: int) -> Stream:
-    """The random numbers of a seed, from 0 to 2^32 - 1."""
+    """The random numbers of a seed.
+
+    Raises:
+        UserError: The seed is not from 0 to 2^32 - 1.
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"a seed must be a whole number from 0 to 2^32 - 1, not {seed}")
     return Stream(np.random.RandomState(seed), np.random.RandomState([seed, 1]))
 
 
@@ -148,8 +155,8 @@ def in_words(source: Source) -> str:
     """How groups of this source are drawn."""
     if isinstance(source, Rows):
         return (
-            f"{len(source.codes)} fixed rows, drawn with replacement among those that share the "
-            f"fixed factor's value (values of fewer than {ROWS_PER_VALUE} rows are never fixed)"
+            f"{len(source.codes)} fixed rows, drawn with replacement among those of the factor's "
+            f"value ({ROWS_PER_VALUE} at least)"
         )
     return "factors drawn independently and uniformly"
 

@@ -2,8 +2,9 @@
 
 Kim & Mnih (2018), "Disentangling by Factorising"; Higgins et al. (2017), "beta-VAE: Learning Basic
 Visual Concepts with a Constrained Variational Framework". The defaults are the protocol of the
-study of Locatello et al. (2019), as its library disentanglement_lib has it; `factor_vae_ibgan` is that of
-Jeon et al. (2021), "IB-GAN: Disentangled Representation Learning with Information Bottleneck GANs".
+study of Locatello et al. (2019), as its library disentanglement_lib has it; `factor_vae_ibgan` is
+that of Jeon et al. (2021), "IB-GAN: Disentangled Representation Learning with Information
+Bottleneck GANs".
 
 Departures from the library: the number of active dimensions is counted (there it is the length of
 the mask); votes are kept by the number of the dimension (there by its place among the active ones);
@@ -72,7 +73,7 @@ def factor_vae(
     numbers = stream(seed)
     factors = _at_least_two(scored(source), "FactorVAE's score")
     scale = _scale(source, num_variance, categorical, numbers)
-    scale = scale._replace(active=np.flatnonzero(np.sqrt(scale.variances) >= threshold))
+    scale = scale.active_where(np.sqrt(scale.variances) >= threshold)
     train, held_out = (
         _votes(source, _choices(factors, count, numbers), factors, batch_size, scale, numbers)
         for count in (num_train, num_eval)
@@ -120,7 +121,7 @@ def factor_vae_ibgan(
     numbers = stream(seed)
     factors = _at_least_two(scored(source, with_nuisance=True), "FactorVAE's score")
     scale = _scale(source, num_variance, categorical, numbers)
-    scale = scale._replace(active=np.flatnonzero(scale.variances >= threshold))
+    scale = scale.active_where(scale.variances >= threshold)
     which = factors[np.arange(num_votes) % len(factors)]
     votes = _votes(source, which, factors, batch_size, scale, numbers)
     recipe = {"votes": num_votes, "held_out_votes": 0, "examples_per_vote": batch_size}
@@ -231,6 +232,10 @@ class _Scale(NamedTuple):
     active: np.ndarray
     categorical: tuple[int, ...]
     examples: int
+
+    def active_where(self, wide: np.ndarray) -> "_Scale":
+        # Also with a threshold of 0: a dead dimension's relative variance is 0/0.
+        return self._replace(active=np.flatnonzero(wide & (self.variances > 0)))
 
 
 def _scale(source: Source, count: int, categorical: Collection[int], numbers: Stream) -> _Scale:
