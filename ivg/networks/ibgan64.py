@@ -90,13 +90,15 @@ def _trunk(images: Array, *, ndf: int, init: Initializer, train: bool) -> Array:
     return x
 
 
-def _head(x: Array, channels: tuple[int, ...], *, ndf: int, init: Initializer, train: bool) -> Array:
+def _head(
+    x: Array, channels: tuple[int, ...], *, ndf: int, init: Initializer, train: bool
+) -> Array:
     """Features `[B, 8, 8, n]` through 3x3 convolutions to a vector `[B, 16 ndf]`."""
-    norm = partial(blocks.batch_norm, train=train)
     for count in channels:
-        x = blocks.leaky_relu(norm(blocks.conv(x, count, kernel=3, stride=1, init=init, bias=False)), SLOPE)  # noqa: E501
+        x = blocks.conv(x, count, kernel=3, stride=1, init=init, bias=False)
+        x = blocks.leaky_relu(blocks.batch_norm(x, train=train), SLOPE)
     x = blocks.dense(blocks.flatten(x), 16 * ndf, init=init, bias=False)
-    return blocks.leaky_relu(norm(x), SLOPE)
+    return blocks.leaky_relu(blocks.batch_norm(x, train=train), SLOPE)
 
 
 class Discriminator(nn.Module):

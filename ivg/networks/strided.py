@@ -19,7 +19,6 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 FEW_CHANNELS = 4  # up to here a forward pass is faster with 2x2 blocks as channels
 
 
-
 def down(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution of stride 2, `[B, 2h, 2w, n]` to `[B, h, w, m]`, kernel `[k, k, n, m]`."""
     if jax.default_backend() != "cpu":

@@ -58,7 +58,12 @@ def close(actual: Any, expected: Any) -> None:
 def test_conv_equals_torch(oracle: Any, name: str, kernel: int, stride: int) -> None:
     a, _ = oracle(name)
     layer = partial(blocks.conv, channels=len(a["bias"]), kernel=kernel, stride=stride, init=PLAIN)
-    params = {"Conv_0": {"kernel": a["weight"].transpose(2, 3, 1, 0), "bias": a["bias"]}}
+    params = {
+        ("Strided_0" if stride == 2 else "Conv_0"): {
+            "kernel": a["weight"].transpose(2, 3, 1, 0),
+            "bias": a["bias"],
+        }
+    }
     close(network(Layer(layer)).infer(params, {}, nhwc(a["x"])), nhwc(a["expected_y"]))
 
 
@@ -66,7 +71,7 @@ def test_deconv_equals_torch_with_a_flipped_kernel(oracle: Any) -> None:
     a, _ = oracle("conv_transpose_k4s2p1")
     layer = partial(blocks.deconv, channels=len(a["bias"]), kernel=4, stride=2, init=PLAIN)
     kernel = a["weight"][:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
-    params = {"ConvTranspose_0": {"kernel": kernel, "bias": a["bias"]}}
+    params = {"Strided_0": {"kernel": kernel, "bias": a["bias"]}}
     close(network(Layer(layer)).infer(params, {}, nhwc(a["x"])), nhwc(a["expected_y"]))
 
 

@@ -44,15 +44,15 @@ def test_initial_scales_as_released() -> None:
     family, image_shape = infogan28(width=0.25), (28, 28, 1)
     g = jit(family.generator(image_shape).init)(KEY, np.zeros((1, 74), np.float32))
     g = jax.tree.map(np.asarray, g[0])
-    for name in ("Dense_0", "Dense_1", "ConvTranspose_0"):
+    for name in ("Dense_0", "Dense_1", "Strided_0"):
         assert abs(np.std(g[name]["kernel"]) / 0.02 - 1) < 0.05
     gains = np.concatenate([g[f"BatchNorm_{i}"]["scale"] for i in range(3)])
     assert abs(gains.mean() - 1) < 0.003 and abs(gains.std() / 0.02 - 1) < 0.1
     d = jit(family.critic().init)(KEY, np.zeros((1, *image_shape), np.float32))
     d = jax.tree.map(np.asarray, d[0])
     # Truncated at two standard deviations.
-    assert np.abs(d["Conv_1"]["kernel"]).max() <= 0.04
-    assert abs(np.std(d["Conv_1"]["kernel"]) / (0.02 * 0.8796) - 1) < 0.05
+    assert np.abs(d["Strided_1"]["kernel"]).max() <= 0.04
+    assert abs(np.std(d["Strided_1"]["kernel"]) / (0.02 * 0.8796) - 1) < 0.05
     assert abs(np.std(d["Dense_0"]["kernel"]) / 0.02 - 1) < 0.05
 
 

@@ -66,12 +66,12 @@ def test_initial_scales_as_released() -> None:
     family = infovaegan64(width=0.125)
     g = jit(family.generator((64, 64, 3)).init)(KEY, np.zeros((1, 40), np.float32))
     g = jax.tree.map(np.asarray, g[0])
-    for name in ("Dense_0", "ConvTranspose_0", "ConvTranspose_4"):
+    for name in ("Dense_0", "ConvTranspose_0", "Strided_2"):
         assert abs(np.std(g[name]["kernel"]) / 0.02 - 1) < 0.05
     np.testing.assert_array_equal(g["BatchNorm_0"]["scale"], 1)
     d = jit(family.critic().init)(KEY, np.zeros((1, 64, 64, 3), np.float32))
     d = jax.tree.map(np.asarray, d[0])
-    for name in ("Conv_2", "Conv_3"):  # truncated at two standard deviations
+    for name in ("Strided_2", "Strided_3"):  # truncated at two standard deviations
         assert np.abs(d[name]["kernel"]).max() <= 0.04
         assert abs(np.std(d[name]["kernel"]) / (0.02 * 0.8796) - 1) < 0.05
         np.testing.assert_array_equal(d[name]["bias"], 0)
