@@ -180,7 +180,10 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
     config = dict(
         method=method,
         seed=0,  # everything random follows from it: parameters, latents, data order
-        num_runs=1,  # runs with seeds seed, seed + 1, ..., one after the other
+        num_runs=1,  # runs with seeds seed, seed + 1, ...
+        # So many of them are trained as one, by vmap. Together / one after the other on a CPU: 1.07
+        # for perceptrons, 0.61 and 0.37 for convolutions (experiments/results/bench_runs.md).
+        runs_at_once=1,
         num_steps=100_000,  # generator updates
         batch_size=64,  # global: images per minibatch over all devices
         precision="default",  # of matrix products: default, float32, tensorfloat32 or bfloat16
@@ -209,7 +212,7 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
             test_fraction=0.1,  # of your own images
             in_memory="auto",  # whole set as uint8 on the device: "auto" by size, "yes" or "no"
             memory_limit_gb=4.0,  # where "auto" draws the line
-            coloring="ibgan",  # of color_sprites: "ibgan" (8 levels a channel) or "dlib" (U(0.5, 1))
+            coloring="ibgan",  # of color_sprites: "ibgan" (8 levels) or "dlib" (U(0.5, 1))
         ),
     )
     config[method] = METHODS[method]()

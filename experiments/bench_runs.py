@@ -12,6 +12,7 @@ and .md; rows of other devices that are already there are kept.
 import argparse
 import importlib
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -26,14 +27,14 @@ from ivg.log import versions
 
 CASES = ("digits:infovaegan", "digits:infovaegan_invariant", "mnist:infovaegan", "sprites:ibgan")
 NOTE = (
-    "Median over the rounds, smallest and largest in brackets. Ratio: together / one after the "
-    "other, above 1 where `runs_at_once` pays. First call: compiling and one dispatch; one after "
-    "the other, every run of `num_runs` compiles again."
+    "Median over the rounds, smallest and largest in brackets: the range shows what else the "
+    "machine did. Ratio: together / one after the other, above 1 where `runs_at_once` pays. First "
+    "call: compiling and one dispatch; one after the other, every run of `num_runs` compiles again."
 )
 
 
 def training_images(config: dict):
-    """What the steps read; noise where data would be downloaded: speed does not depend on pixels."""
+    """What the steps read; noise where data would be downloaded: the speed is the same."""
     if config["data"]["name"] == "mnist":
         return np.random.default_rng(0).integers(0, 256, (10_000, 28, 28, 1), np.uint8)
     return build.load_data(config).train.images
@@ -121,6 +122,7 @@ def measure(case: str, *, runs: int, rounds: int, seconds: float) -> dict:
         "steps_per_second": speeds,
         "ratio": [a / b for a, b in pairs],
         "first_call_seconds": first,
+        "cores": os.cpu_count(),
         "versions": versions(),
     }
 
@@ -143,8 +145,8 @@ def markdown(rows: list[dict]) -> str:
         )
         lines.append(
             f"| {row['case']} | {row['network']} | {made_with['device']} x "
-            f"{made_with['device_count']} | {row['runs']} | {spread(speeds['alone'])} "
-            f"| {spread(speeds['together'])} | {spread(row['ratio'])} "
+            f"{made_with['device_count']}, {row['cores']} cores | {row['runs']} "
+            f"| {spread(speeds['alone'])} | {spread(speeds['together'])} | {spread(row['ratio'])} "
             f"| {first['alone']:.1f} / {first['together']:.1f} | {made_with['jax']} |"
         )
     return "\n".join([*lines, "", NOTE, ""])

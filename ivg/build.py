@@ -23,6 +23,7 @@ from ivg.scoring import metric_names
 COUNTS = (
     "num_steps",
     "num_runs",
+    "runs_at_once",
     "batch_size",
     "log_every",
     "checkpoint_every",
@@ -47,11 +48,11 @@ class Run(NamedTuple):
 
 
 def optimizer(name: str, learning_rate: float, **options: float) -> optax.GradientTransformation:
-    """An optimiser from its config section.
+    """An optimiser from its config section, as PyTorch computes it: eps stays outside the root.
 
     Args:
-        name: "adam" (b1, b2; eps 1e-8 outside the root) or "rmsprop" (decay, eps, momentum;
-            PyTorch's form: eps outside the root, the learning rate after the momentum).
+        name: "adam" (b1, b2, eps) or "rmsprop" (decay, eps, momentum, centered; the learning rate
+            comes after the momentum).
         learning_rate: per step, constant.
         **options: the optimiser's own.
 
@@ -61,13 +62,23 @@ def optimizer(name: str, learning_rate: float, **options: float) -> optax.Gradie
     if name == "adam":
         return optax.adam(learning_rate, **options)
     if name == "rmsprop":
-        decay, eps = options.get("decay", 0.99), options.get("eps", 1e-8)
-        return optax.chain(
-            optax.scale_by_rms(decay=decay, eps=eps, initial_scale=0.0, eps_in_sqrt=False),
-            optax.trace(options.get("momentum", 0.0)),
-            optax.scale(-learning_rate),
-        )
+        return _rmsprop(learning_rate, **options)
     raise UserError(f'there is no optimizer "{name}"; use "adam" or "rmsprop".')
+
+
+def _rmsprop(
+    learning_rate: float,
+    decay: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> optax.GradientTransformation:
+    scale = optax.scale_by_stddev if centered else optax.scale_by_rms
+    return optax.chain(
+        scale(decay, eps, initial_scale=0.0, eps_in_sqrt=False),
+        optax.trace(momentum),
+        optax.scale(-learning_rate),
+    )
 
 
 def check_method(config: Mapping) -> None:
@@ -151,8 +162,12 @@ def build(config: Mapping) -> Run:
         )  # a size that does not fit: say so before hours of decoding
     dataset = load_data(config)
     method = make(image_shape=dataset.image_shape)
-    init_key, train_key, eval_key = jax.random.split(jax.random.key(config["seed"]), 3)
-    return Run(method, dataset, mesh, init_key, train_key, eval_key)
+    return Run(method, dataset, mesh, *root_keys(config["seed"]))
+
+
+def root_keys(seed: int) -> jax.Array:
+    """The roots of a seed's randomness, keys [3]: parameters, training, evaluation."""
+    return jax.random.split(jax.random.key(seed), 3)
 
 
 def check_numbers(config: Mapping) -> None:

@@ -37,8 +37,8 @@ def reader(source) -> Callable:
 
     def drawn(images, batch, key):
         del images
-        step_key, *draw_keys = jax.random.split(key, 1 + len(batch))
-        return jax.vmap(source.draw)(batch, jnp.stack(draw_keys)), step_key
+        keys = jax.random.split(key, 1 + len(batch))
+        return jax.vmap(source.draw)(batch, keys[1:]), keys[0]
 
     def streamed(images, batch, key):
         del images

@@ -67,6 +67,13 @@ class Log:
             self._event(file_version="brain.Event:2")
             # TensorBoard then forgets the steps from `first` on that older event files hold.
             self._event(step=first, session_log=SessionLog(status=SessionLog.START))
+        self._alarmed = False
+
+    def alarm(self, step: int, text: str | None) -> None:
+        """Prints a warning when there is one and there was none at the call before."""
+        if text and not self._alarmed:
+            print(f"warning: step {step}: {text}", flush=True)
+        self._alarmed = text is not None
 
     def scalars(self, step: int, values: Mapping[str, Any], *, prefix: str = "") -> None:
         """Logs numbers of one step as one line; a NaN is written as the string "nan", inf likewise.

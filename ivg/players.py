@@ -71,8 +71,8 @@ class Method(NamedTuple):
     log_likelihood: (state, x, key) -> parts of a lower bound on log p(x), nats per image, each [B],
         with the bound itself under "bound"; None where the method has none.
     bounds: (state, key, n) -> bounds on the mutual information of codes and n generated images,
-        nats: "info_lower" [n], from below; "kl" [n, dims] per dimension of the traversed code, whose
-        sum bounds it from above. None where the method has none.
+        nats: "info_lower" [n], from below; "kl" [n, dims] per dimension of the traversed code,
+        whose sum bounds it from above. None where the method has none.
     alarm: metrics as logged -> a sentence where they say that training runs away, else None.
     """
 

@@ -8,11 +8,14 @@ that they go to a file (`save`) and to TensorBoard alike.
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+Points = tuple[np.ndarray, np.ndarray]  # steps [n], values [n]
 
 _TILE = 48  # smallest side of a tile, in pixels of the picture
 _TINY = 16  # images with smaller sides are enlarged smoothly
@@ -223,7 +226,8 @@ def curves(
     Args:
       path: the PNG to write.
       series: name such as `D/loss` -> (steps [n], values [n]); values that are not finite are left
-        out, and so are series without a finite value.
+        out, and so are series without a finite value. Series that differ in a final number, such as
+        `E/kl_01` and `E/kl_02`, share a panel.
       title: above all panels.
 
     Returns:
@@ -232,8 +236,8 @@ def curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    finite = {name: _finite(*points) for name, points in series.items()}
-    rows = _panel_rows([name for name, (steps, _) in finite.items() if len(steps)])
+    panels = _panels({name: _finite(*points) for name, points in series.items()})
+    rows = _panel_rows(list(panels))
     columns = max(map(len, rows), default=1)
     figure = Figure((3.1 * columns, 2.1 * max(len(rows), 1) + 0.4 * bool(title)), 150)
     figure.set_layout_engine("constrained", h_pad=0.06, w_pad=0.06)
@@ -242,7 +246,7 @@ def curves(
         for j, name in enumerate(row):
             axes = figure.add_subplot(len(rows), columns, i * columns + j + 1)
             below = rows[i + 1 :]
-            _draw_panel(axes, name, *finite[name], f"C{players.index(name.split('/')[0]) % 10}")
+            _draw_panel(axes, name, panels[name], players.index(name.split("/")[0]))
             if not any(len(other) > j for other in below):
                 axes.set_xlabel("step", fontsize=8)
     if title:
@@ -269,19 +273,28 @@ def _panel_rows(names: Sequence[str], most: int = 4) -> list[list[str]]:
     return [flat[i : i + most] for i in range(0, len(flat), most)]
 
 
-def _draw_panel(axes: Any, name: str, steps: np.ndarray, values: np.ndarray, color: str) -> None:
+def _panels(series: Mapping[str, Points]) -> dict[str, list[Points]]:
+    """Panel name -> its curves; those that differ in a final number come together."""
+    panels: dict[str, list[Points]] = {}
+    for name, points in series.items():
+        if len(points[0]):
+            panels.setdefault(re.sub(r"_\d+$", "", name), []).append(points)
+    return panels
+
+
+def _draw_panel(axes: Any, name: str, curves: list[Points], player: int) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    window = len(values) // 40
-    if window < 3:
-        axes.plot(steps, values, color=color, linewidth=1.3, marker="." if len(steps) < 30 else "")
-    else:
-        low, high = np.percentile(values, [0.5, 99.5])  # a few spikes must not flatten the rest
-        mean = _running_mean(np.clip(values, low, high), window)
-        axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.3)
-        axes.plot(steps, mean, color=color, linewidth=1.4)
+    bounds = [
+        _draw_curve(axes, *points, color=f"C{(player + i) % 10}", label=str(i + 1))
+        for i, points in enumerate(curves)
+    ]
+    if None not in bounds:
+        low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
         room = 0.06 * (high - low) or 0.5
         axes.set_ylim(low - room, high + room)
+    if len(curves) > 1:
+        axes.legend(fontsize=5, ncols=2)
     axes.set_title(name, fontsize=9, loc="left")
     axes.tick_params(labelsize=7, length=2.5)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -289,6 +302,21 @@ def _draw_panel(axes: Any, name: str, steps: np.ndarray, values: np.ndarray, col
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(True, linewidth=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_curve(
+    axes: Any, steps: np.ndarray, values: np.ndarray, *, color: str, label: str
+) -> tuple[float, float] | None:
+    """Draws one curve; returns the range that a long one should be shown in, else None."""
+    window, style = len(values) // 40, dict(color=color, label=label)
+    if window < 3:
+        axes.plot(steps, values, linewidth=1.3, marker="." if len(steps) < 30 else "", **style)
+        return None
+    low, high = np.percentile(values, [0.5, 99.5])  # a few spikes must not flatten the rest
+    mean = _running_mean(np.clip(values, low, high), window)
+    axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.3)
+    axes.plot(steps, mean, linewidth=1.4, **style)
+    return low, high
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:

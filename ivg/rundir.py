@@ -10,6 +10,7 @@ from ivg.errors import UserError
 SAFE = (
     "num_steps",
     "num_runs",
+    "runs_at_once",  # equal up to rounding, as steps_per_dispatch
     "log_every",
     "eval_every",
     "checkpoint_every",
@@ -19,6 +20,11 @@ SAFE = (
     "data.dir",
     "data.in_memory",
     "data.memory_limit_gb",
+    "disentanglement.metrics",  # they change what is scored, not what is trained
+    "disentanglement.seeds",
+    "disentanglement.train_votes",
+    "disentanglement.eval_votes",
+    "disentanglement.quick_votes",
 )
 
 

@@ -28,7 +28,7 @@ def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
     """Trains seeds `seed`, `seed` + 1, ..., so many at once, and sums up their scores."""
     build.check_numbers(config)
     rundir.claim(workdir, config)
-    results, at_once = [], config.get("runs_at_once", 1)
+    results, at_once = [], config["runs_at_once"]
     seeds = range(config["seed"], config["seed"] + config["num_runs"])
     for first in range(0, len(seeds), at_once):
         group = seeds[first : first + at_once]
@@ -48,22 +48,26 @@ def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
 
 def summarise(results: list[dict]) -> dict:
     """Mean, sample standard deviation and every value of each number that all runs report."""
-    flat = [rundir.flatten({k: r[k] for k in r if k not in ("seed", "step", "versions", "figures")})
-            for r in results]  # fmt: skip
-    numbers = {
-        name: [row[name] for row in flat]
-        for name, value in flat[0].items()
-        if isinstance(value, int | float)
-    }
-    scores = {
-        name: {
-            "mean": statistics.fmean(values),
-            "std": statistics.stdev(values) if len(values) > 1 else 0.0,
-            "values": [round(v, 4) for v in values],
-        }
-        for name, values in numbers.items()
-    }
-    return {"seeds": [r["seed"] for r in results], "scores": scores}
+    rows = [scores(result) for result in results]
+    table = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows if name in row]
+        if len(values) == len(rows):
+            table[name] = {
+                "mean": statistics.fmean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+                "values": [round(v, 4) for v in values],
+            }
+    return {"seeds": [r["seed"] for r in results], "scores": table}
+
+
+def scores(result: Mapping) -> dict[str, float]:
+    """The numbers of a run's results by dotted name; of a metric with a recipe, its mean."""
+    skipped = ("seed", "step", "versions", "figures", "disentanglement")
+    flat = rundir.flatten({name: value for name, value in result.items() if name not in skipped})
+    for name, score in result.get("disentanglement", {}).items():
+        flat[f"disentanglement.{name}"] = score["mean"]
+    return {name: value for name, value in flat.items() if isinstance(value, int | float)}
 
 
 def stored(workdir: pathlib.Path, config: Mapping | None) -> dict:
@@ -133,5 +137,17 @@ def report(results: Mapping, workdir: pathlib.Path) -> None:
     for name, value in results.items():
         if isinstance(value, float):
             print(f"  {name:<36}{value:18.4f}")
+    if results.get("disentanglement"):
+        print(f"  {'disentanglement of the codes':<36}{'score':>18}{'std over draws':>18}")
+        for name, score in results["disentanglement"].items():
+            print(f"  {name:<36}{number(score['mean']):>18}{number(score['std']):>18}")
+    for name, value in results.get("bounds", {}).items():
+        if isinstance(value, float):
+            print(f"  {name + ' (nats)':<36}{value:18.4f}")
     print("\n".join(["", *(f"  {workdir / name}" for name in results["figures"])]))
     print(f"  {workdir / 'results.json'}, {workdir / 'metrics.jsonl'}, {workdir / 'checkpoints'}")
+
+
+def number(value: float | None) -> str:
+    """A score with four decimals; a dash where it is not defined."""
+    return "-" if value is None else f"{value:.4f}"

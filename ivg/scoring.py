@@ -62,8 +62,8 @@ def metric_names(wanted: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in disentanglement.ALL]
     if unknown:
         raise UserError(
-            f'disentanglement.metrics names "{unknown[0]}", which is no metric; use fast, all, none '
-            f"or some of {', '.join(disentanglement.ALL)}."
+            f'disentanglement.metrics names "{unknown[0]}", which is no metric; use fast, all, '
+            f"none or some of {', '.join(disentanglement.ALL)}."
         )
     return names
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, devices, evaluate, rundir, scoring, together
+from ivg import build, checkpoint, devices, evaluate, pictures, rundir, scoring, together
 from ivg.dispatch import (
     check_finite,
     first_batch,
@@ -107,7 +107,7 @@ def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved
     """
     kept = f"the last good checkpoint is that of step {saved}" if saved else "no checkpoint yet"
     rows = []
-    for i, (_, config, _, log) in enumerate(members):
+    for i, (run, config, _, log) in enumerate(members):
         own = table if len(members) == 1 else together.pick(table, i)
         try:
             check_finite(first, own, config["method"], kept)
@@ -117,13 +117,16 @@ def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved
             raise UserError(f"seed {config['seed']}, {error}") from None
         rows.append({n: float(v.mean()) for n, v in own.items() if not n.startswith("finite/")})
         log.scalars(step, rows[-1])
+        if run.method.alarm is not None:
+            text = run.method.alarm(rows[-1])
+            log.alarm(step, f"seed {config['seed']}: {text}" if text and members[1:] else text)
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
     """A sample grid, and clustering where there are labels, in the middle of training."""
     key = jax.random.fold_in(run.eval_key, step)
-    log.images(step, {"samples": evaluate.sample_picture(run.method, state, key)})
+    log.images(step, {"samples": pictures.sample_picture(run.method, state, key)})
     votes = config["disentanglement"]["quick_votes"]
     if votes and scoring.has_factors(run.method, run.dataset):
         score = scoring.quick_score(run.method, state, run.dataset, votes)
@@ -215,7 +218,7 @@ def make_runs(configs: Sequence[Mapping]) -> list[build.Run]:
     first = build.build(configs[0])
     runs = [first]
     for config in configs[1:]:
-        init_key, train_key, eval_key = jax.random.split(jax.random.key(config["seed"]), 3)
+        init_key, train_key, eval_key = build.root_keys(config["seed"])
         runs.append(first._replace(init_key=init_key, train_key=train_key, eval_key=eval_key))
     return runs
 

@@ -40,20 +40,6 @@ def test_clear_errors(changes, words):
         build.build(config(**changes))
 
 
-@pytest.mark.parametrize("method", ["infovaegan", "infovaegan_invariant", "infovaegan_joint"])
-@pytest.mark.parametrize("data", ["digits", "mnist", "fashion_mnist", "celeba", "images"])
-def test_every_config_names_a_method_that_can_be_made(data, method):
-    found = config(method, data)
-    assert found["method"] == method
-    build.check_method(found)
-    build.check_numbers(found)
-    shape = {"digits": (8, 8, 1), "celeba": (64, 64, 3), "images": (64, 64, 3)}
-    made = build.make_method(
-        method, image_shape=shape.get(data, (28, 28, 1)), batch_size=4, hyper=found[method]
-    )
-    jax.eval_shape(made.init, jax.random.key(0))
-
-
 def test_roots_of_randomness_differ_and_follow_the_seed():
     first, again, other = (build.build(config(seed=s)) for s in (0, 0, 1))
     words = [

@@ -1,4 +1,4 @@
-"""Optax's Adam and RMSProp are the papers' (PyTorch's): epsilon outside the root, zero start."""
+"""Adam and RMSProp as PyTorch has them, which the papers used: epsilon outside the root."""
 
 import math
 
@@ -9,21 +9,17 @@ import optax
 import oracles
 import pytest
 
+from ivg.build import optimizer
+
 GRADIENTS = np.random.default_rng(0).normal(size=(10, 3)) * np.array([1e-9, 1.0, 1e4])
 
 
 def adam(lr, betas, eps):
-    return optax.adam(lr, b1=betas[0], b2=betas[1], eps=eps)
+    return optimizer("adam", lr, b1=betas[0], b2=betas[1], eps=eps)
 
 
 def rmsprop(lr, alpha, eps, momentum, centered=False):
-    """PyTorch's RMSProp; `optax.rmsprop` as it comes puts epsilon inside the root."""
-    scale = optax.scale_by_stddev if centered else optax.scale_by_rms
-    return optax.chain(
-        scale(alpha, eps, initial_scale=0.0, eps_in_sqrt=False),
-        optax.trace(momentum),
-        optax.scale(-lr),
-    )
+    return optimizer("rmsprop", lr, decay=alpha, eps=eps, momentum=momentum, centered=centered)
 
 
 FACTORIES = {"Adam": adam, "RMSprop": rmsprop}

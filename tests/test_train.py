@@ -30,6 +30,7 @@ CONFIG = {
     "keep_checkpoints": 10,
     "steps_per_dispatch": 1,
     "eval_images": 10,
+    "disentanglement": {"quick_votes": 0},
 }
 
 
@@ -91,9 +92,10 @@ def quick_compilation():
 @pytest.fixture(autouse=True)
 def dispatches(monkeypatch):
     """Runs of one method share their dispatch, as compiling is what takes the time here."""
-    make = functools.cache(dispatch.make_dispatch)
-    monkeypatch.setattr(
-        train, "make_dispatch", lambda step, read: make(step, read)
+    make, readers = functools.cache(dispatch.make_dispatch), {}
+    monkeypatch.setattr(train, "make_dispatch", lambda step, read: make(step, read))
+    monkeypatch.setattr(  # one for all arrays, one for all streamed images
+        train, "reader", lambda images: readers.setdefault(type(images), dispatch.reader(images))
     )
 
 

@@ -138,9 +138,9 @@ def step(game: Game, s: InfoGAN, xs: jax.Array, key: jax.Array) -> tuple[InfoGAN
         return loss - game.info_weight * jnp.mean(bound), (stats, q_stats, parts)
 
     g_theta, (seen, g_stats, parts) = jax.grad(generator_loss, has_aux=True)(s.G.params)
-    (g_w, g_phi), (d_stats, q_stats, d_parts) = jax.grad(
-        discriminator_loss, (0, 1), has_aux=True
-    )(s.D.params, s.Q.params, jax.lax.stop_gradient(seen))
+    (g_w, g_phi), (d_stats, q_stats, d_parts) = jax.grad(discriminator_loss, (0, 1), has_aux=True)(
+        s.D.params, s.Q.params, jax.lax.stop_gradient(seen)
+    )
     return InfoGAN(
         G=descend(s.G, g_theta, game.tx["G"], g_stats),
         Q=descend(s.Q, g_phi, game.tx["Q"], q_stats),
@@ -232,7 +232,7 @@ def infogan(
     """
     del batch_size
     if code_prior not in ("uniform", "normal"):
-        raise UserError(f'infogan.code_prior="{code_prior}" is not a choice; use uniform or normal.')
+        raise UserError(f'infogan.code_prior="{code_prior}": use "uniform" or "normal".')
     if dim_c + num_classes == 0:
         raise UserError("infogan needs a code to read: set infogan.dim_c or infogan.num_classes.")
     family = net.code_family(**network)

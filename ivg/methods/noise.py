@@ -15,5 +15,5 @@ def noise_schedule(start: float, end: float, steps: int) -> optax.Schedule:
 
 
 def instance_noise(key: jax.Array, x: jax.Array, sigma: float | jax.Array) -> jax.Array:
-    """Images `[B, ...]` with N(0, sigma^2) added, clipped to [-1, 1] again; `x` carries gradient."""
+    """Images `[B, ...]` plus N(0, sigma^2), clipped to [-1, 1] again; `x` carries gradient."""
     return jnp.clip(x + sigma * jax.random.normal(key, x.shape), -1.0, 1.0)

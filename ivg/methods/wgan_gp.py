@@ -40,9 +40,7 @@ class Game(NamedTuple):
     gp_weight: float
 
 
-def critic_step(
-    game: Game, s: WGANGP, x: jax.Array, key: jax.Array
-) -> tuple[WGANGP, Metrics]:
+def critic_step(game: Game, s: WGANGP, x: jax.Array, key: jax.Array) -> tuple[WGANGP, Metrics]:
     """One critic update, lines 3 to 8 of Algorithm 1."""
     z_key, mix_key = jax.random.split(key)
     z = constrain(jax.random.normal(z_key, (len(x), game.dim_z)))

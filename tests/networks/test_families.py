@@ -230,7 +230,7 @@ def test_generator_refuses_what_check_refuses(case: str) -> None:
 
 def test_family_by_name():
     assert isinstance(networks.family("mlp", width=8), Family)
-    with pytest.raises(UserError, match='no network family "mpl": use mlp, small28'):
+    with pytest.raises(UserError, match='no network family "mpl" for this method: use mlp, small'):
         networks.family("mpl")
     with pytest.raises(UserError, match='the mlp networks have no option "depth": use width'):
         networks.family("mlp", depth=3)

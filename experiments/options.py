@@ -1,0 +1,111 @@
+"""The command line of IB-GAN's table and figures: a preset, and what is changed of it."""
+
+import argparse
+import difflib
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from absl import logging
+
+from experiments.running import DATA, Preset
+from ivg.errors import UserError
+
+
+def parser_of(script: str, doc: str, presets: Mapping[str, Preset]) -> argparse.ArgumentParser:
+    """A parser with what all three scripts take."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{script}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.error = fail
+    parser.add_argument("--preset", default="cpu", help=f"{', '.join(presets)}; default cpu")
+    parser.add_argument("--workdir", type=pathlib.Path, help="default runs/SCRIPT_PRESET")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        help="default experiments/results; with --preset=smoke the workdir",
+    )
+    parser.add_argument("--num_steps", type=int, help="of the game, instead of the preset's")
+    parser.add_argument("--seeds", type=int, help="how many: 0, 1, ...")
+    parser.add_argument("--data", help=f"with commas: {', '.join(DATA)}")
+    parser.add_argument("--runs_at_once", type=int, default=1, help="seeds in one program")
+    parser.add_argument("--table_only", action="store_true", help="train nothing")
+    parser.set_defaults(script=script, presets=presets)
+    return parser
+
+
+def settle(args: argparse.Namespace) -> argparse.Namespace:
+    """The options with the preset's values where none were given.
+
+    Raises:
+        UserError: for values that cannot be.
+    """
+    one_of("--preset", args.preset, args.presets)
+    preset = args.presets[args.preset]
+    args.num_steps = preset.num_steps if args.num_steps is None else args.num_steps
+    args.seeds = preset.seeds if args.seeds is None else args.seeds
+    args.data = preset.data if args.data is None else names("--data", args.data, DATA)
+    args.workdir = args.workdir or pathlib.Path("runs") / f"{args.script}_{args.preset}"
+    default_out = args.workdir if args.preset == "smoke" else pathlib.Path("experiments/results")
+    args.out = args.out or default_out
+    for name in ("num_steps", "seeds", "runs_at_once"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name}={getattr(args, name)} must be at least 1.")
+    for name in ("workdir", "out"):
+        if getattr(args, name).exists() and not getattr(args, name).is_dir():
+            raise UserError(f"--{name}={getattr(args, name)} is a file; name a directory.")
+    return args
+
+
+def names(option: str, text: str, known: Sequence[str] | Mapping) -> tuple[str, ...]:
+    """The names of "a,b", each of them known."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in found or ("",):
+        one_of(option, name, known)
+    return found
+
+
+def one_of(option: str, name: str, known: Sequence[str] | Mapping) -> None:
+    """Raises UserError if the name is not known."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        raise UserError(f'{option} knows no "{name}"; {hint}Use {", ".join(known)}.')
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """The numbers of "0,0.141", in rising order.
+
+    Raises:
+        UserError: for what is no number of at least 0.
+    """
+    try:
+        found = {float(part) for part in text.split(",") if part.strip()}
+    except ValueError:
+        found = set()
+    if not found or not all(0 <= x < float("inf") for x in found):
+        raise UserError(f'{option}="{text}" is not numbers of at least 0, as in {option}=0,0.141.')
+    return tuple(sorted(found))
+
+
+def fail(sentence: str) -> NoReturn:
+    """Ends the program: one sentence on stderr, exit code 2."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def command(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a script's main; a UserError is one sentence on stderr and exit code 2."""
+    logging.set_verbosity(logging.WARNING)  # JAX's own notes about absent accelerators
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command again goes on from the last checkpoint")
+        sys.exit(128 + signal.SIGINT)
