@@ -32,21 +32,24 @@ def reader(source) -> Callable:
     set it is the images [n, B, H, W, C]. The key that comes back is the step's own.
     """
 
-    def gathered(images, batch, key):
-        return images[batch], key
-
-    def drawn(images, batch, key):
-        del images
-        keys = jax.random.split(key, 1 + len(batch))
-        return jax.vmap(source.draw)(batch, keys[1:]), keys[0]
-
-    def streamed(images, batch, key):
-        del images
-        return batch, key
-
     if isinstance(source, Rendered):
-        return drawn
-    return gathered if isinstance(source, np.ndarray) else streamed
+        return functools.partial(_drawn, source)
+    return _gathered if isinstance(source, np.ndarray) else _streamed
+
+
+def _gathered(images, batch, key):
+    return images[batch], key
+
+
+def _drawn(source, images, batch, key):
+    del images
+    keys = jax.random.split(key, 1 + len(batch))
+    return jax.vmap(source.draw)(batch, keys[1:]), keys[0]
+
+
+def _streamed(images, batch, key):
+    del images
+    return batch, key
 
 
 def make_dispatch(step: Callable, read: Callable) -> Callable:

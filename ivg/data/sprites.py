@@ -137,7 +137,7 @@ def load_color(options: Options) -> Dataset:
         UserError: an option is wrong.
     """
     if options.coloring == "dlib":
-        truth = GroundTruth(NAMES, SIZES, _images_dlib)
+        truth = GroundTruth(NAMES, SIZES, _images_dlib, determined=False)
         return _dataset("color_sprites", options, draw_dlib, truth)
     names, sizes = (*NAMES, "colour"), (*SIZES, NUM_COLOURS)
     truth = GroundTruth(names, sizes, _images_ibgan, nuisance=("colour",))

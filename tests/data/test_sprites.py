@@ -243,6 +243,7 @@ def test_ground_truth_with_colour_as_a_factor():
 
 def test_ground_truth_with_colour_left_to_chance():
     truth = data.load("color_sprites", coloring="dlib").ground_truth
+    assert not truth.determined
     assert truth.names == sprites.NAMES and truth.nuisance == ()
     factors = np.tile([1, 5, 0, 3, 4], (200, 1))
     first, again, other = (truth.images(factors, seed).max((1, 2)) for seed in (5, 5, 6))
