@@ -33,6 +33,7 @@ COUNTS = (
 COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch")
 # In a method's section; InfoGAN may do without some of its codes.
 SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic")
+AT_LEAST_ZERO = ("beta", "game_steps", "noise_start", "noise_end", "noise_steps")
 OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}
 
 
@@ -177,6 +178,7 @@ def check_numbers(config: Mapping) -> None:
     method = config["method"]
     optional = OPTIONAL_CODES.get(method, ())
     least |= {f"{method}.{name}": 0 if name in optional else 1 for name in SIZES}
+    least |= {f"{method}.{name}": 0 for name in AT_LEAST_ZERO}
     least |= {f"disentanglement.{name}": 1 for name in ("seeds", "train_votes", "eval_votes")}
     for name, low in least.items():
         if flat.get(name, low) < low:

@@ -31,7 +31,6 @@ def reader(source) -> Callable:
     `batch` [n, B] indexes images held on the device, or numbers those to be drawn; of a streamed
     set it is the images [n, B, H, W, C]. The key that comes back is the step's own.
     """
-
     if isinstance(source, Rendered):
         return functools.partial(_drawn, source)
     return _gathered if isinstance(source, np.ndarray) else _streamed

@@ -74,6 +74,7 @@ class Method(NamedTuple):
         nats: "info_lower" [n], from below; "kl" [n, dims] per dimension of the traversed code,
         whose sum bounds it from above. None where the method has none.
     alarm: metrics as logged -> a sentence where they say that training runs away, else None.
+    encodes_after: steps that must be over before `encode` and `bounds` have learnt anything.
     """
 
     init: Callable[[jax.Array], State]
@@ -85,11 +86,17 @@ class Method(NamedTuple):
     log_likelihood: Callable[[State, jax.Array, jax.Array], dict[str, jax.Array]] | None = None
     bounds: Callable[[State, jax.Array, int], dict[str, jax.Array]] | None = None
     alarm: Callable[[Mapping[str, float]], str | None] | None = None
+    encodes_after: int = 0
 
     @property
     def step(self) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:
         """The step function of the first phase."""
         return self.phases[0].step
+
+    def at(self, step: int) -> "Method":
+        """The method as it is after `step` steps: without what it has not begun to learn."""
+        late = step <= self.encodes_after and self.encodes_after > 0
+        return self._replace(encode=None, bounds=None) if late else self
 
 
 def player(params: Params, stats: Params, tx: optax.GradientTransformation) -> Player:

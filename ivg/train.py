@@ -125,15 +125,15 @@ def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved
 
 def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
     """A sample grid, and clustering where there are labels, in the middle of training."""
-    key = jax.random.fold_in(run.eval_key, step)
-    log.images(step, {"samples": pictures.sample_picture(run.method, state, key)})
+    method, key = run.method.at(step), jax.random.fold_in(run.eval_key, step)
+    log.images(step, {"samples": pictures.sample_picture(method, state, key)})
     votes = config["disentanglement"]["quick_votes"]
-    if votes and scoring.has_factors(run.method, run.dataset):
-        score = scoring.quick_score(run.method, state, run.dataset, votes)
+    if votes and scoring.has_factors(method, run.dataset):
+        score = scoring.quick_score(method, state, run.dataset, votes)
         log.scalars(step, {"eval/factor_vae": score})
-    if evaluate.has_classes(run.method, run.dataset):
+    if evaluate.has_classes(method, run.dataset):
         scores = evaluate.clustering_scores(
-            run.method, state, run.dataset, min(config["eval_images"], 2_000)
+            method, state, run.dataset, min(config["eval_images"], 2_000)
         )
         log.scalars(step, {f"eval/{name}": value for name, value in scores.items()})
 
@@ -274,9 +274,13 @@ def restore(run: build.Run, workdir: pathlib.Path):
 
 def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: int) -> dict:
     """Scores and pictures of a state, written and returned."""
+    method = run.method.at(step)
+    if method.encode is not run.method.encode:
+        late = f"{config['method']} learns to infer codes after step {method.encodes_after} only"
+        print(f"codes are not scored: {late}")
     with jax.set_mesh(run.mesh):
         return evaluate.evaluate(
-            run.method,
+            method,
             state,
             run.dataset,
             run.eval_key,

@@ -181,4 +181,5 @@ def gan(
         prior=lambda s, key, n: {"z": jax.random.normal(key, (n, dim_z))},
         codes={"z": Code("continuous", dim_z, -2.0, 2.0)},
         bounds=functools.partial(bounds, game) if game_steps else None,
+        encodes_after=game_steps,
     )

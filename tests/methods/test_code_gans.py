@@ -165,8 +165,10 @@ def test_gan_regresses_z_from_a_frozen_generator():
         state, last = step(state, jnp.zeros((0, BATCH, *SHAPE)), jax.random.key(i))
     same((state.G, state.D), (start.G, start.D))
     assert last["Q/squared_error"] < 0.5 * first["Q/squared_error"]
+    assert method.at(3).encode is None and method.at(3).bounds is None  # Q has not begun to learn
+    assert method.at(4).encode is not None
     endless = make("gan", game_steps=0)
-    assert endless.encode is None and len(endless.phases) == 1
+    assert endless.encode is None and len(endless.phases) == 1 and endless.at(0) == endless
 
 
 @pytest.mark.parametrize("name", ["ibgan", "infogan"])
