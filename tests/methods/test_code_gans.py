@@ -239,6 +239,44 @@ def test_ibgan_is_equation_11_at_the_old_parameters():
     np.testing.assert_allclose(sum(kl), parts["E/info_upper"], rtol=1e-5)
 
 
+def test_infogan_is_equation_6_at_the_old_parameters():
+    options = dict(info_weight=0.7, info_c_weight=0.5, noise_end=0.4)
+    method = make("infogan", tx={p: optax.sgd(1.0) for p in "GDQ"}, **options)
+    s, x, key = quick(method.init)(jax.random.key(0)), images(method)[0], jax.random.key(5)
+    after, _ = quick(method.step)(s, x[None], key)
+    prior_key, fake_key, real_key = jax.random.split(key, 3)
+    codes = method.prior(s, prior_key, BATCH)
+    latents = jnp.concatenate([codes["d"], codes["c"], codes["z"]], axis=1)
+    family = net.code_family("mlp", width=16)
+    G, q, D = family.generator(SHAPE), family.reconstructor((3, 2)), family.discriminator()
+
+    def noisy(key, image):
+        return jnp.clip(image + 0.4 * jax.random.normal(key, image.shape), -1, 1)
+
+    def values(theta, w, phi):
+        x_g = noisy(fake_key, G.train(theta, s.G.stats, latents)[0])
+        (d_hat, c_hat), _ = q.train(phi, s.Q.stats, x_g)
+        log_q = jnp.sum(codes["d"] * jax.nn.log_softmax(d_hat), -1)
+        log_q -= 0.5 * 0.5 * jnp.sum((codes["c"] - c_hat) ** 2, -1)
+        fake = jax.nn.sigmoid(D.train(w, {}, x_g)[0][0])
+        real = jax.nn.sigmoid(D.train(w, {}, noisy(real_key, x))[0][0])
+        return fake, real, jnp.mean(log_q)
+
+    def generator(theta):
+        fake, _, info = values(theta, s.D.params, s.Q.params)
+        return jnp.mean(-jnp.log(fake)) - 0.7 * info
+
+    def discriminator(w, phi):
+        fake, real, info = values(s.G.params, w, phi)
+        return -jnp.mean(jnp.log(real) + jnp.log(1 - fake)) - 0.7 * info
+
+    g_theta = quick(jax.grad(generator))(s.G.params)
+    g_w, g_phi = quick(jax.grad(discriminator, (0, 1)))(s.D.params, s.Q.params)
+    for player, gradient in zip("GDQ", (g_theta, g_w, g_phi), strict=True):
+        moved = jax.tree.map(lambda p, g: p - g, getattr(s, player).params, gradient)
+        chex.assert_trees_all_close(getattr(after, player).params, moved, rtol=1e-4, atol=1e-5)
+
+
 def test_ibgan_says_when_the_representation_runs_away():
     method = make("ibgan")
     assert method.alarm({"E/info_upper": 5.0}) is None
