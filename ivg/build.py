@@ -158,9 +158,8 @@ def build(config: Mapping) -> Run:
         hyper=config[config["method"]],
     )
     if size := config["data"]["image_size"]:
-        make(
-            image_shape=(size, size, 3)
-        )  # a size that does not fit: say so before hours of decoding
+        # A size that does not fit the networks: say so before hours of decoding.
+        make(image_shape=(size, size, 3))
     dataset = load_data(config)
     method = make(image_shape=dataset.image_shape)
     return Run(method, dataset, mesh, *root_keys(config["seed"]))
