@@ -3,22 +3,33 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
-from ivg.data import celeba, chairs, digits, folder, sprites, tfds
+from ivg.data import celeba, celeba_glasses, chairs, digits, faces, folder, sprites, tfds
 from ivg.data.decode import LazyImages
-from ivg.data.records import Dataset, GroundTruth, Options, Rendered, Split, nearest
+from ivg.data.records import Dataset, Factor, GroundTruth, Options, Rendered, Split, nearest
 from ivg.errors import UserError
 
-__all__ = ["LOADERS", "Dataset", "GroundTruth", "LazyImages", "Rendered", "Split", "load"]
+__all__ = [
+    "LOADERS",
+    "Dataset",
+    "Factor",
+    "GroundTruth",
+    "LazyImages",
+    "Rendered",
+    "Split",
+    "load",
+]
 
 LOADERS: dict[str, Callable[[Options], Dataset]] = {
     "digits": digits.load,
     "mnist": tfds.load_mnist,
     "fashion_mnist": tfds.load_fashion_mnist,
     "celeb_a": celeba.load,
+    "celeba_glasses": celeba_glasses.load,
     "sprites": sprites.load,
     "color_sprites": sprites.load_color,
     "dsprites": tfds.load_dsprites,
     "chairs": chairs.load,
+    "faces": faces.load,
     "images": folder.load,
 }
 
@@ -38,43 +49,60 @@ def load(
     in_memory: bool | str = "auto",
     memory_limit_gb: float = 4.0,
     coloring: str = "ibgan",
+    num_images: int = 40_000,
+    priors: str = "",
+    correlations: str = "",
 ) -> Dataset:
     """Loads a data set; the same arguments and files always give the same.
 
     Args:
-        name: digits (in scikit-learn, no download), sprites, color_sprites (drawn on demand, no
-            download), mnist, fashion_mnist, celeb_a, dsprites (prepared by TensorFlow Datasets as
-            array_record), chairs (the extracted archive of 3D Chairs), or images (your own, in a
-            folder or a zip).
+        name: digits (in scikit-learn, no download), sprites, color_sprites, faces (drawn on demand,
+            no download), mnist, fashion_mnist, celeb_a, dsprites (prepared by TensorFlow Datasets
+            as array_record), celeba_glasses (the images of CelebA with the first of `attributes`,
+            by default Eyeglasses, and twice as many without it), chairs (the extracted archive of
+            3D Chairs), or images (your own, in a folder or a zip). celeb_a and celeba_glasses also
+            take CelebA's own files in a folder or a zip.
         data_dir: the directory of prepared data sets (None: TFDS_DATA_DIR, else
             ~/tensorflow_datasets), or the folder or zip of the chairs or of your images.
         image_size: side in pixels; None: digits 8, mnist and fashion_mnist 28, others 64. Resized
-            bilinearly, without aliasing. The sprites are 64 only.
+            bilinearly, without aliasing. The sprites and faces are 64 only.
         crop: before resizing, keep the centre: a number of pixels, "square" (the largest square),
             "none" (the whole image, its aspect ratio not kept), "infovaegan" (128) or "mmvae"
-            (138; for chairs, infovaegan is 300). None: infovaegan for celeb_a, 400 for chairs,
-            square for images, none for the others.
-        channels: 1 (grey) or 3; None: 3 for celeb_a, color_sprites and images, else 1.
+            (138; for chairs, infovaegan is 300). None: infovaegan for celeb_a, mmvae for
+            celeba_glasses, 400 for chairs, square for images (and for CelebA's own files if they
+            are cropped already), none for the others.
+        channels: 1 (grey) or 3; None: 1 for digits, mnist, fashion_mnist, sprites, dsprites and
+            chairs, 3 for the others.
         labels_file: for images, a file in CelebA's attribute format, or a CSV with a header row:
             file names first, `label` for classes, other columns attributes (1, 0, -1). None: finds
             one of `labels.KNOWN_FILES`, else takes one subfolder per class, else has no labels.
-        attributes: the attributes to keep, in this order; () keeps all.
+        attributes: the attributes to keep, in this order; () keeps all (of celeba_glasses:
+            Eyeglasses). faces have glasses and beard.
         bad_images: for images, "error" stops at a file that is not a readable image, "skip"
             decodes everything once beforehand and leaves such files out.
         test_fraction: for images, the part that becomes the test split; for chairs, of the chairs.
-            The sprites have no split: training and test images are the same.
-        seed: for images and chairs, chooses that part.
+            The sprites have no split: training and test images are the same. celeba_glasses has
+            the thesis' own fraction.
+        seed: for images and chairs, chooses that part; for celeba_glasses, the images without the
+            attribute too.
         in_memory: True decodes all images into an array now, False decodes each when it is asked
-            for; "auto" decides by `memory_limit_gb`. Sprites that are drawn are never stored.
+            for; "auto" decides by `memory_limit_gb`. Sprites that are drawn are never stored, faces
+            only for True.
         memory_limit_gb: size of the decoded images (N * H * W * C bytes, both splits) up to which
             "auto" makes an array, in GiB.
         coloring: of color_sprites: "ibgan" (8 levels a channel, the 512 colours a factor) or "dlib"
             (disentanglement_lib: each channel uniform on [0.5, 1]).
+        num_images: of faces: how many training images; there are a quarter as many test images.
+        priors: of faces: how factors are distributed, as in "glasses:0.333" (`ivg.data.faces`).
+        correlations: of faces: which depend on each other, as in "glasses:hair_colour:0.8".
 
     Raises:
         UserError: an option or a file is wrong; says which and what to do.
     """
     _check(name, image_size, channels, bad_images, test_fraction, coloring)
+    if isinstance(attributes, str):
+        raise UserError(f"attributes is {attributes!r}; it must be a list of names.")
+    _check_faces(name, num_images, priors, correlations)
     options = Options(
         data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
         image_size=image_size,
@@ -88,6 +116,9 @@ def load(
         in_memory=_parse_in_memory(in_memory),
         memory_limit_gb=memory_limit_gb,
         coloring=coloring,
+        num_images=num_images,
+        priors=priors,
+        correlations=correlations,
     )
     return LOADERS[name](options)
 
@@ -122,3 +153,13 @@ def _check(
         raise UserError(f"test_fraction is {test_fraction!r}; it must lie between 0 and 1.")
     if coloring not in sprites.COLORINGS:
         raise UserError(f"coloring is {coloring!r}; it must be 'ibgan' or 'dlib'.")
+
+
+def _check_faces(name: str, num_images: object, priors: object, correlations: object) -> None:
+    if not isinstance(num_images, int) or isinstance(num_images, bool) or num_images < 1:
+        raise UserError(f"num_images is {num_images!r}; it must be a whole number of at least 1.")
+    for option, value in {"priors": priors, "correlations": correlations}.items():
+        if not isinstance(value, str):
+            raise UserError(f"{option} is {value!r}; it must be a text, as ivg/data/faces.py says.")
+        if value and name != "faces":
+            raise UserError(f"{option} is for the rendered faces only; {name} has no such option.")

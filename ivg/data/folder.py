@@ -12,11 +12,15 @@ import numpy as np
 
 from ivg.data import batches, labels, resize
 from ivg.data.decode import collect, for_each
-from ivg.data.records import Dataset, Options, Split, fits_in_memory, note, select_attributes
+from ivg.data.records import Dataset, Options, Pool, Split, fits_in_memory, note, select_attributes
 from ivg.errors import UserError
 
 _IGNORED_SUFFIXES = (".txt", ".csv")
 _IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
+_NO_LABELS = (
+    f" (no label file found: {', '.join(labels.KNOWN_FILES)}, or the one that --config.data.labels "
+    "names)"
+)
 _SKIP = "--config.data.bad_images=skip"
 
 
@@ -44,25 +48,15 @@ def load(options: Options) -> Dataset:
     Raises:
         UserError: one sentence for each thing that can be wrong with the files.
     """
-    size, channels = options.image_size or 64, options.channels or 3
-    crop = resize.parse_crop(options.crop, "square")
-    shape = (size, size, channels)
     files = open_files(options.data_dir)
     images = find_images(files, options)
+    decode, check, shape = _readers(files, options)
     in_memory = fits_in_memory(options, len(images), shape)
-
-    def decode(path: str) -> np.ndarray:
-        with _named(files, path), resize.open_image(files.read(path)) as image:
-            return resize.to_array(image, size=size, crop=crop, channels=channels)
-
-    def check_header(path: str) -> None:
-        with _named(files, path), resize.open_image(files.read(path)) as image:
-            resize.check_crop(image.size, crop)
-
     if options.skip_bad_images:
-        images = _leave_out_bad(images, decode)
+        usable = without_bad(range(len(images)), lambda i: decode(images[i]), images)
+        images = [images[i] for i in usable]
     elif not in_memory:  # what can be known without decoding should not wait for the training
-        for_each(lambda i: check_header(images[i]), len(images), title="checking images")
+        for_each(lambda i: check(images[i]), len(images), title="checking images")
     if len(images) < 2:
         raise UserError(f"{files.root} holds {len(images)} usable image; two are the least.")
     annotations = _annotate(files, images, options)
@@ -87,6 +81,46 @@ def load(options: Options) -> Dataset:
         class_names=annotations.class_names,
         attribute_names=annotations.attribute_names,
     )
+
+
+def open_pool(options: Options) -> Pool:
+    """The images of a folder or a zip as a pool, with the attributes of the label file.
+
+    Raises:
+        UserError: as `load`, or the attributes are lacking.
+    """
+    files = open_files(options.data_dir)
+    images = find_images(files, options)
+    decode, check, shape = _readers(files, options)
+    annotations = _annotate(files, images, options)
+    if annotations.attributes is None:
+        raise UserError(f"{files.root} has no attributes, which this data set is made by.")
+    return Pool(
+        names=tuple(images),
+        attributes=annotations.attributes,
+        attribute_names=annotations.attribute_names,
+        image_shape=shape,
+        decode=lambda i: decode(images[i]),
+        check=lambda i: check(images[i]),
+    )
+
+
+def _readers(
+    files: Files, options: Options
+) -> tuple[Callable[[str], np.ndarray], Callable[[str], None], tuple[int, int, int]]:
+    """How to decode the image of a path, how to check it by its header, and the decoded shape."""
+    size, channels = options.image_size or 64, options.channels or 3
+    crop = resize.parse_crop(options.crop, "square")
+
+    def decode(path: str) -> np.ndarray:
+        with _named(files, path), resize.open_image(files.read(path)) as image:
+            return resize.to_array(image, size=size, crop=crop, channels=channels)
+
+    def check(path: str) -> None:
+        with _named(files, path), resize.open_image(files.read(path)) as image:
+            resize.check_crop(image.size, crop)
+
+    return decode, check, (size, size, channels)
 
 
 def open_files(path: pathlib.Path | None) -> Files:
@@ -166,20 +200,22 @@ def find_images(files: Files, options: Options) -> list[str]:
     return images
 
 
-def _leave_out_bad(images: list[str], decode: Callable[[str], np.ndarray]) -> list[str]:
-    """Decodes every image once, to keep those that can be decoded."""
+def without_bad(
+    numbers: Sequence[int], decode: Callable[[int], np.ndarray], names: Sequence[str]
+) -> list[int]:
+    """Those of `numbers` whose images can be decoded, in their order; each is decoded once."""
     bad: set[int] = set()
 
-    def attempt(i: int) -> None:
+    def attempt(place: int) -> None:
         try:
-            decode(images[i])
+            decode(numbers[place])
         except UserError:
-            bad.add(i)
+            bad.add(place)
 
-    for_each(attempt, len(images), title="checking images")
+    for_each(attempt, len(numbers), title="checking images")
     if bad:
-        note(f"skipped {len(bad)} bad images (first: {images[min(bad)]}).")
-    return [path for i, path in enumerate(images) if i not in bad]
+        note(f"skipped {len(bad)} bad images (first: {names[numbers[min(bad)]]}).")
+    return [number for place, number in enumerate(numbers) if place not in bad]
 
 
 @contextlib.contextmanager
@@ -199,7 +235,7 @@ def _annotate(files: Files, images: Sequence[str], options: Options) -> _Annotat
     """Labels and attributes from the label file, else labels from one subfolder per class."""
     found = _find_label_file(files, options.labels_file)
     if found is None:
-        select_attributes(None, (), options.attributes, f"{files.root} (no label file found)")
+        select_attributes(None, (), options.attributes, f"{files.root}{_NO_LABELS}")
         classes = labels.classes_from_folders(images)
         if classes is None:
             return _Annotations(None, (), None, ())
@@ -207,17 +243,13 @@ def _annotate(files: Files, images: Sequence[str], options: Options) -> _Annotat
         note(f"{len(class_names)} classes from the subfolders: {', '.join(class_names[:10])}.")
         return _Annotations(encoded, class_names, None, ())
     data, source, folder = found
-    table = labels.parse(data, source)
+    table = labels.parse(data, source, options.attributes)
     rows = labels.rows_of(table, images, folder)
     encoded, class_names = None, ()
     if table.classes is not None:
         encoded, class_names = labels.encode_classes([table.classes[row] for row in rows])
     attributes = None if table.attributes is None else table.attributes[rows]
-    return _Annotations(
-        encoded,
-        class_names,
-        *select_attributes(attributes, table.attribute_names, options.attributes, source),
-    )
+    return _Annotations(encoded, class_names, attributes, table.attribute_names)
 
 
 def _find_label_file(files: Files, wanted: str | None) -> tuple[bytes, str, str] | None:

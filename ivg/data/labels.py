@@ -5,12 +5,12 @@ import io
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ivg.data.records import note
+from ivg.data.records import note, select_attributes
 from ivg.errors import UserError
 
 # Looked for in this order, the one nearest to the root first.
@@ -27,7 +27,7 @@ class LabelTable(NamedTuple):
         source: the file, for messages.
         files: R file names, as written (with or without folders).
         classes: R class names, or None.
-        attributes: bool [R, A], or None.
+        attributes: bool [R, A], or None; the columns that were asked for.
         attribute_names: A names.
     """
 
@@ -38,26 +38,30 @@ class LabelTable(NamedTuple):
     attribute_names: tuple[str, ...]
 
 
-def parse(data: bytes, source: str) -> LabelTable:
+def parse(data: bytes, source: str, wanted: Sequence[str] = ()) -> LabelTable:
     """Reads a label file: a CSV if its name ends so, else CelebA's format.
 
+    Args:
+        data: the content.
+        source: the file, for messages.
+        wanted: the attributes to read, in this order, so that what other columns hold does not
+            matter; () reads all.
+
     Raises:
-        UserError: names the file, the line and what is wrong with it.
+        UserError: names the file, the line and what is wrong with it, or an attribute it lacks.
     """
     try:
         text = data.decode("utf-8-sig")  # spreadsheet programs begin a CSV with a mark
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not UTF-8 text ({error}).") from error
-    table = (
-        _parse_csv(text, source) if source.lower().endswith(".csv") else _parse_list(text, source)
-    )
+    table = (_parse_csv if source.lower().endswith(".csv") else _parse_list)(text, source, wanted)
     twice = [file for file, count in Counter(table.files).items() if count > 1]
     if twice:
         raise UserError(f"{source} lists {len(twice)} files more than once (first: {twice[0]}).")
     return table
 
 
-def _parse_list(text: str, source: str) -> LabelTable:
+def _parse_list(text: str, source: str, wanted: Sequence[str]) -> LabelTable:
     """CelebA's list_attr_celeba.txt: number of images; attribute names; then name and 1 or -1."""
     lines = [(i, line.split()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if lines and len(lines[0][1]) == 1:
@@ -68,17 +72,21 @@ def _parse_list(text: str, source: str) -> LabelTable:
             "attribute names, then one an image: its name and 1 or -1 for every attribute)."
         )
     names, rows = tuple(lines[0][1]), lines[1:]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{source} has the attribute {twice[0]!r} twice: rename or remove one.")
     for i, row in rows:
         if len(row) != len(names) + 1:
             raise UserError(
                 f"{source}, line {i}: {len(row)} fields where a file name and {len(names)} "
                 "attributes are expected."
             )
-    attributes = np.array([_binary(row[1:], names, source, i) for i, row in rows], bool)
-    return LabelTable(source, [row[0] for _, row in rows], None, attributes, names)
+    _, kept = select_attributes(None, names, wanted, source)
+    attributes = _binary(rows, {name: 1 + names.index(name) for name in kept}, source)
+    return LabelTable(source, [row[0] for _, row in rows], None, attributes, kept)
 
 
-def _parse_csv(text: str, source: str) -> LabelTable:
+def _parse_csv(text: str, source: str, wanted: Sequence[str]) -> LabelTable:
     """First column: file names; `label`: classes; every other column: an attribute (1, 0, -1)."""
     header_line = text.split("\n", 1)[0]
     delimiter = ";" if ";" in header_line and "," not in header_line else ","
@@ -105,22 +113,28 @@ def _parse_csv(text: str, source: str) -> LabelTable:
         if "" in classes:
             i = rows[classes.index("")][0]
             raise UserError(f"{source}, line {i}: the column {_LABEL!r} is empty.")
-    columns = [c for c, name in enumerate(header) if c and name != _LABEL]
-    names = tuple(header[c] for c in columns)
-    attributes = [_binary([row[c] for c in columns], names, source, i) for i, row in rows]
-    files = [row[0] for _, row in rows]
-    return LabelTable(source, files, classes, np.array(attributes, bool) if names else None, names)
+    known = [name for name in header[1:] if name != _LABEL]
+    _, kept = select_attributes(None, known, wanted, source)
+    columns = {name: header.index(name) for name in kept}
+    attributes = _binary(rows, columns, source) if columns else None
+    return LabelTable(source, [row[0] for _, row in rows], classes, attributes, kept)
 
 
-def _binary(cells: Sequence[str], names: Sequence[str], source: str, line: int) -> list[bool]:
-    try:
-        return [_BINARY[cell] for cell in cells]
-    except KeyError as error:
-        name = names[list(cells).index(error.args[0])]
-        raise UserError(
-            f"{source}, line {line}: the attribute {name!r} is {error.args[0]!r}; it must be 1, 0 "
-            f"or -1 (classes go into a CSV column called {_LABEL!r})."
-        ) from None
+def _binary(
+    rows: Sequence[tuple[int, Sequence[str]]], columns: Mapping[str, int], source: str
+) -> np.ndarray:
+    """The cells of `columns` (name -> place), of rows with their line numbers: bool [R, A]."""
+    values = np.empty((len(rows), len(columns)), bool)
+    for r, (line, row) in enumerate(rows):
+        for a, (name, column) in enumerate(columns.items()):
+            if row[column] not in _BINARY:
+                found = f"is {row[column]!r}" if row[column] else "is missing"
+                raise UserError(
+                    f"{source}, line {line}: the attribute {name!r} {found}; it must be 1, 0 or -1 "
+                    f"(classes go into a CSV column called {_LABEL!r})."
+                )
+            values[r, a] = _BINARY[row[column]]
+    return values
 
 
 def rows_of(table: LabelTable, images: Sequence[str], folder: str) -> np.ndarray:

@@ -83,6 +83,24 @@ class GroundTruth(NamedTuple):
     determined: bool = True
 
 
+class Factor(NamedTuple):
+    """A true factor of rendered images, of which every image has a known value.
+
+    Attributes:
+        name: of the factor.
+        kind: "attribute" (a binary label), "sub-attribute" (shows only where the attribute that
+            owns it is present) or "nuisance".
+        values: how many values a categorical factor has, numbered from 0; 0 for a continuous
+            factor in [0, 1].
+        owner: name of the attribute that owns a sub-attribute; otherwise "".
+    """
+
+    name: str
+    kind: str
+    values: int = 0
+    owner: str = ""
+
+
 class Split(NamedTuple):
     """The training or the test half of a data set.
 
@@ -90,17 +108,25 @@ class Split(NamedTuple):
         images: uint8 [N, H, W, C], an array or a random-access source of uint8 [H, W, C].
         labels: int32 [N], or None where the set has no classes.
         attributes: bool [N, A], or None where the set has no attributes.
-        names: the N file names of a user's own images, in the order of `images`; otherwise ().
+        names: what the N images are called, in the order of `images`: file names, or split and
+            record number in a prepared set; () where nothing names them.
+        factors: float32 [N, F], the true factors, a categorical one by its number, a sub-attribute
+            also where it does not show; None where they are not known.
     """
 
     images: np.ndarray | LazyImages | Rendered
     labels: np.ndarray | None
     attributes: np.ndarray | None
     names: tuple[str, ...] = ()
+    factors: np.ndarray | None = None
 
 
 class Dataset(NamedTuple):
-    """A data set; `image_shape` is (H, W, C), `ground_truth` its factors where they are known."""
+    """A data set; `image_shape` is (H, W, C).
+
+    `ground_truth` draws images with any given factors, `factors` says what the columns of
+    `Split.factors` are, attributes among them; each only where it is known.
+    """
 
     name: str
     train: Split
@@ -109,6 +135,27 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...] = ()
     attribute_names: tuple[str, ...] = ()
     ground_truth: GroundTruth | None = None
+    factors: tuple[Factor, ...] = ()
+
+
+class Pool(NamedTuple):
+    """N images of which a data set takes some: what is known of them before any is decoded.
+
+    Attributes:
+        names: N, as of `Split`.
+        attributes: bool [N, A].
+        attribute_names: A.
+        image_shape: (H, W, C).
+        decode: number -> uint8 [H, W, C]; safe to call from several threads.
+        check: number -> None; a UserError if the file's header shows that `decode` would fail.
+    """
+
+    names: Sequence[str]
+    attributes: np.ndarray
+    attribute_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    decode: Callable[[int], np.ndarray]
+    check: Callable[[int], None]
 
 
 class Options(NamedTuple):
@@ -126,6 +173,9 @@ class Options(NamedTuple):
     in_memory: bool | None = None
     memory_limit_gb: float = 4.0
     coloring: str = "ibgan"
+    num_images: int = 40_000
+    priors: str = ""
+    correlations: str = ""
 
 
 def fits_in_memory(options: Options, num_images: int, image_shape: tuple[int, int, int]) -> bool:
@@ -141,11 +191,13 @@ def select_attributes(
     """Keeps the columns `wanted` of `values` [N, A], in that order; all where none is named.
 
     Raises:
-        UserError: `where` has no such attribute.
+        UserError: `where` has no such attribute, or one is wanted twice.
     """
     for name in wanted:
         if not names:
             raise UserError(f"{where} has no attributes, so {name!r} cannot be selected.")
+        if list(wanted).count(name) > 1:
+            raise UserError(f"the attribute {name!r} is asked for twice: name it once.")
         if name not in names:
             raise UserError(
                 f"{where} has no attribute {name!r}{nearest(name, names)}; "

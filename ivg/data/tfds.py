@@ -22,6 +22,7 @@ from ivg.data.records import (
     Dataset,
     GroundTruth,
     Options,
+    Pool,
     Split,
     fits_in_memory,
     select_attributes,
@@ -63,6 +64,15 @@ class _Records(NamedTuple):
     parse: Callable[[bytes], Any]
 
 
+class _Reading(NamedTuple):
+    """How images become arrays; `crop` in pixels or a word of `resize`, `prepare` comes first."""
+
+    size: int
+    channels: int
+    crop: int | str
+    prepare: Callable[[Image.Image], Image.Image] = lambda image: image
+
+
 def load_mnist(options: Options) -> Dataset:
     """MNIST: 60,000 + 10,000 grey images, 28 x 28, ten digits."""
     return _load_classes("mnist", tuple("0123456789"), options)
@@ -76,21 +86,58 @@ def load_fashion_mnist(options: Options) -> Dataset:
 def load_celeb_a(options: Options) -> Dataset:
     """CelebA: aligned faces, 178 x 218, cropped, 40 attributes; its validation split is unused."""
     records = _open("celeb_a", options.data_dir)
-    first = next(_features(records["train"], range(1)))
+    names = _attribute_names(records["train"], options.attributes)
+    images, shape = _images(records, options, size=64, channels=3, crop="infovaegan")
+    train, test = (
+        Split(images[split], None, _attributes(records[split], names)) for split in _SPLITS
+    )
+    return Dataset("celeb_a", train, test, shape, attribute_names=names)
+
+
+def open_celeb_a(options: Options, *, crop: str) -> Pool:
+    """All of CelebA, its three splits one after the other, named `train/0` and so on.
+
+    Args:
+        options: as for `load_celeb_a`.
+        crop: what `options.crop` None means.
+
+    Raises:
+        UserError: CelebA is not prepared, or lacks an attribute.
+    """
+    records = _open("celeb_a", options.data_dir, ("train", "validation", "test"))
+    names = _attribute_names(records["train"], options.attributes)
+    reading = _reading(options, size=64, channels=3, crop=crop)
+    places = [(split, i) for split in records.values() for i in range(len(split.source))]
+
+    def check(number: int) -> None:
+        split, i = places[number]
+        with _encoded(split, i) as image:
+            resize.check_crop(image.size, reading.crop)
+
+    return Pool(
+        names=tuple(f"{key}/{i}" for key in records for i in range(len(records[key].source))),
+        attributes=np.concatenate([_attributes(split, names) for split in records.values()]),
+        attribute_names=names,
+        image_shape=(reading.size, reading.size, reading.channels),
+        decode=lambda number: _decode(*places[number], reading),
+        check=check,
+    )
+
+
+def _attribute_names(records: _Records, wanted: Sequence[str]) -> tuple[str, ...]:
+    first = next(_features(records, range(1)))
     # CelebA's own order of the attributes is the alphabetical one.
     known = sorted(key.removeprefix(_ATTRIBUTE) for key in first if key.startswith(_ATTRIBUTE))
-    _, names = select_attributes(None, known, options.attributes, "celeb_a")
+    return select_attributes(None, known, wanted, "celeb_a")[1]
 
-    def attributes(split: str) -> np.ndarray:
-        rows = [
-            [features[_ATTRIBUTE + name].int64_list.value[0] == 1 for name in names]
-            for features in _features(records[split])
-        ]
-        return np.array(rows, bool).reshape(len(rows), len(names))
 
-    images, shape = _images(records, options, size=64, channels=3, crop="infovaegan")
-    train, test = (Split(images[split], None, attributes(split)) for split in _SPLITS)
-    return Dataset("celeb_a", train, test, shape, attribute_names=names)
+def _attributes(records: _Records, names: Sequence[str]) -> np.ndarray:
+    """Bool [N, A], read record by record."""
+    rows = [
+        [features[_ATTRIBUTE + name].int64_list.value[0] == 1 for name in names]
+        for features in _features(records)
+    ]
+    return np.array(rows, bool).reshape(len(rows), len(names))
 
 
 def load_dsprites(options: Options) -> Dataset:
@@ -165,25 +212,48 @@ def _images(
 
     `size`, `channels`, `crop` are the set's defaults; `prepare` comes first.
     """
-    size, channels = options.image_size or size, options.channels or channels
-    pixels = resize.parse_crop(options.crop, crop)
-    shape = (size, size, channels)
+    reading = _reading(options, size=size, channels=channels, crop=crop)._replace(prepare=prepare)
+    shape = (reading.size, reading.size, reading.channels)
     in_memory = fits_in_memory(options, sum(len(r.source) for r in records.values()), shape)
 
     def collect_split(split: _Records, title: str) -> np.ndarray | LazyImages:
-        def decode(index: int) -> np.ndarray:
-            with _damage_named(split):
-                features = split.parse(split.source[index]).features.feature
-                with resize.open_image(features["image"].bytes_list.value[0]) as image:
-                    return resize.to_array(
-                        prepare(image), size=size, crop=pixels, channels=channels
-                    )
-
-        return collect(decode, len(split.source), shape, in_memory=in_memory, title=title)
+        return collect(
+            lambda index: _decode(split, index, reading),
+            len(split.source),
+            shape,
+            in_memory=in_memory,
+            title=title,
+        )
 
     return {
         key: collect_split(split, f"{split.name} {key}") for key, split in records.items()
     }, shape
+
+
+def _reading(options: Options, *, size: int, channels: int, crop: str) -> _Reading:
+    """What `options` ask for, else the defaults given here."""
+    return _Reading(
+        size=options.image_size or size,
+        channels=options.channels or channels,
+        crop=resize.parse_crop(options.crop, crop),
+    )
+
+
+def _decode(split: _Records, index: int, reading: _Reading) -> np.ndarray:
+    """One image of a split: uint8 [size, size, channels]."""
+    with _encoded(split, index) as image:
+        return resize.to_array(
+            reading.prepare(image), size=reading.size, crop=reading.crop, channels=reading.channels
+        )
+
+
+@contextlib.contextmanager
+def _encoded(split: _Records, index: int) -> Iterator[Image.Image]:
+    """The image of a record, opened but not decoded; what goes wrong with it is named."""
+    with _damage_named(split):
+        features = split.parse(split.source[index]).features.feature
+        with resize.open_image(features["image"].bytes_list.value[0]) as image:
+            yield image
 
 
 def _features(records: _Records, indices: range | None = None) -> Iterator[Mapping[str, Any]]:
@@ -252,8 +322,8 @@ def _find_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
 
 
 _FALLBACK = {
-    "celeb_a": " Where its download fails (quota), use --config.data.name=images with the folder "
-    "or zip of the JPEG files as --config.data.dir.",
+    "celeb_a": " Where its download fails (quota), let --config.data.dir name a zip or a folder of "
+    "CelebA's own files: the folder img_align_celeba, and list_attr_celeba.txt beside it.",
     "dsprites": " --config.data.name=sprites draws the same images and needs no files.",
 }
 

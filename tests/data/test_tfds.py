@@ -119,7 +119,7 @@ def test_not_prepared(tmp_path):
         in text
     )
     assert f"{tmp_path}/nowhere/celeb_a/2.1.0" in text and "by hand" in text
-    assert "--config.data.name=images" in text
+    assert "img_align_celeba" in text
 
 
 def test_default_directory(monkeypatch, tmp_path):
