@@ -17,6 +17,12 @@ def adam(learning_rate: float, b1: float, b2: float) -> dict:
     return dict(name="adam", learning_rate=learning_rate, b1=b1, b2=b2)
 
 
+def autoencoder() -> dict:
+    """Encoder and decoder of MMVAE's thesis; the learning rate falls after 1, 2, 4, ... epochs."""
+    own = adam(1e-3, 0.9, 0.999) | dict(milestone_factor=0.75)
+    return dict(E=dict(own), G=dict(own))
+
+
 def rmsprop(learning_rate: float) -> dict:
     """IB-GAN's optimiser: PyTorch's RMSProp with momentum; eps outside the root."""
     return dict(name="rmsprop", learning_rate=learning_rate, decay=0.99, eps=1e-8, momentum=0.9)
@@ -153,16 +159,54 @@ def infovaegan_joint() -> dict:
     )
 
 
+def r_cvae() -> dict:
+    """The conditional VAE that MMVAE's thesis (Kim, 2019) compares itself with."""
+    return dict(
+        # A family of ivg.networks.ATTRIBUTE_FAMILIES and its options.
+        network=dict(name="mlp", width=256),
+        dim_z=512,  # thesis; c has 2 for each attribute
+        epoch_steps=0,  # steps in an epoch of the learning rate; 0 = training images / batch_size
+        optimizer=autoencoder(),
+    )
+
+
+def csvae() -> dict:
+    """CSVAE (Klys et al., 2018) as MMVAE's thesis has it."""
+    return r_cvae() | dict(
+        weight_entropy=1.0,  # of the predictor's negative entropy; not in the thesis
+        statistics=dict(width=512, depth=7),  # the predictor's hidden layers, as MMVAE's networks
+        optimizer=autoencoder() | dict(q_y=adam(1e-5, 0.9, 0.999)),
+    )
+
+
+def mmvae() -> dict:
+    """MMVAE's thesis (Kim, 2019)."""
+    information = {name: adam(1e-5, 0.9, 0.999) for name in ("T_cy", "T_zy", "T_zc")}
+    return r_cvae() | dict(
+        weight_cy=0.0,  # alpha: I(c; y) is raised
+        weight_zy=1.0,  # beta: I(z; y) is lowered
+        weight_zc=1.0,  # gamma: I(z; c) is lowered
+        product="second",  # minibatch of the product samples; or the same, "shuffled"
+        gradient="plain",  # of the networks' bounds, or "ema" (MINE's correction)
+        statistics=dict(width=512, depth=7),  # the three networks' hidden layers
+        optimizer=autoencoder() | information,
+    )
+
+
 METHODS = {
+    "csvae": csvae,
     "gan": gan,
     "ibgan": ibgan,
     "infogan": infogan,
     "infovaegan": infovaegan,
     "infovaegan_invariant": infovaegan_invariant,
     "infovaegan_joint": infovaegan_joint,
+    "mmvae": mmvae,
+    "r_cvae": r_cvae,
     "wgan_gp": wgan_gp,
 }
 INFORMATION_GANS = ("gan", "ibgan", "infogan")  # whose networks are of CODE_FAMILIES
+ATTRIBUTE_METHODS = ("csvae", "mmvae", "r_cvae")  # whose networks are of ATTRIBUTE_FAMILIES
 
 
 def get_config(method: str = "infovaegan") -> ConfigDict:
@@ -194,6 +238,18 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
         keep_checkpoints=3,
         eval_images=10_000,  # at most so many test images are scored
         attributes=("",),  # attribute columns to load, of data that have them: Male,Eyeglasses
+        attribute_scores=dict(  # of the methods that learn from attributes
+            estimates=5,  # of each mutual information, by networks trained afresh (MINE)
+            mine_width=512,  # their hidden layers: the thesis' own
+            mine_depth=7,
+            mine_learning_rate=1e-4,
+            mine_batch_size=512,
+            mine_steps=5_000,  # at most; training stops where the validation bound does
+            quick_steps=0,  # the same every eval_every steps, one estimate each; 0 = never
+            classifier_steps=2_000,  # of the network that judges swapped attributes
+            max_images=40_000,  # of each split
+            leak="all",  # how well the codes predict known factors; or "none"
+        ),
         disentanglement=dict(  # scores where the data's true factors are known
             metrics="fast",  # or "all", "none", or names: factor_vae,mig
             seeds=1,  # of the metrics' own random draws; their spread is reported
@@ -212,6 +268,9 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
             test_fraction=0.1,  # of your own images
             in_memory="auto",  # whole set as uint8 on the device: "auto" by size, "yes" or "no"
             memory_limit_gb=4.0,  # where "auto" draws the line
+            num_images=40_000,  # training images of rendered faces; a quarter as many test images
+            priors="",  # of faces: glasses:0.33,gaze:0.4:0.6,hair_style:2
+            correlations="",  # of faces: glasses:hair_colour:0.8
             coloring="ibgan",  # of color_sprites: "ibgan" (8 levels) or "dlib" (U(0.5, 1))
         ),
     )
@@ -233,6 +292,9 @@ def set_faces(config: ConfigDict, method: str, *, dim_r: int, beta: float, ngf: 
     instance noise from 0.5 to 0.01 over the whole run, real labels from U(0.7, 1.2).
     """
     own = config[method]
+    if method in ATTRIBUTE_METHODS:
+        set_thesis(config, method, attribute="Eyeglasses")
+        return
     if method not in INFORMATION_GANS:
         own.network = dict(name="infovaegan64", width=1.0)
         set_known(own, dim_z=100, dim_c=10)
@@ -244,3 +306,12 @@ def set_faces(config: ConfigDict, method: str, *, dim_r: int, beta: float, ngf: 
     set_known(own, dim_z=64, dim_r=dim_r, beta=beta, real_label_low=0.7, real_label_high=1.2)
     if method == "infogan":
         own.update(dim_z=0, dim_c=dim_r, num_classes=0, code_prior="normal")
+
+
+def set_thesis(config: ConfigDict, method: str, *, attribute: str) -> None:
+    """MMVAE's thesis: its networks at 64x64, batch, crop and attribute."""
+    config[method].network = dict(name="mmvae64", width=1.0)
+    config.batch_size = 128  # not in the thesis
+    config.attributes = (attribute,)
+    if config.data.name == "celeb_a":
+        config.data.crop = "mmvae"

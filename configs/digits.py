@@ -20,7 +20,7 @@ def get_config(method: str = "infovaegan_invariant"):
     if method in base.INFORMATION_GANS:
         own.network = dict(name="mlp", width=256)
         base.set_known(own, dim_z=16, noise_steps=4_000)
-    else:
+    elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="mlp", width=256, generator_norm="batch")
         if method != "wgan_gp":
             own.network.encoder_norm = "batch"

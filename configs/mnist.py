@@ -21,7 +21,7 @@ def get_config(method: str = "infovaegan_invariant"):
     if method in base.INFORMATION_GANS:
         own.network = dict(name="mlp", width=512)
         base.set_known(own, noise_steps=4_000)
-    else:
+    elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="small28", width=1.0)
         base.set_known(own, dim_z=16, dim_c=2)
     for player in own.optimizer:

@@ -24,7 +24,7 @@ def get_config(method: str = "ibgan"):
             own.optimizer[player] = ibgan["optimizer"][player]
         for name in ("noise_start", "noise_end", "noise_steps"):
             own[name] = ibgan[name]
-    else:
+    elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="infovaegan64", width=1.0)
         base.set_known(own, dim_z=100, dim_c=10)
     if method == "infogan":  # IB-GAN's comparison: ten normal codes, nothing else

@@ -14,8 +14,9 @@ import jax
 import optax
 
 from ivg import data, devices
+from ivg.data.attributes import describe, require_attributes
 from ivg.errors import UserError
-from ivg.methods import METHODS
+from ivg.methods import ATTRIBUTE_METHODS, METHODS
 from ivg.players import Method
 from ivg.rundir import flatten
 from ivg.scoring import metric_names
@@ -33,7 +34,19 @@ COUNTS = (
 COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch")
 # In a method's section; InfoGAN may do without some of its codes.
 SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic")
-AT_LEAST_ZERO = ("beta", "game_steps", "noise_start", "noise_end", "noise_steps")
+AT_LEAST_ZERO = (
+    "beta",
+    "game_steps",
+    "noise_start",
+    "noise_end",
+    "noise_steps",
+    "epoch_steps",
+    "weight_cy",
+    "weight_zy",
+    "weight_zc",
+    "weight_entropy",
+)
+ATTRIBUTE_COUNTS = ("estimates", "mine_width", "mine_depth", "mine_batch_size", "mine_steps")
 OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}
 
 
@@ -48,23 +61,40 @@ class Run(NamedTuple):
     eval_key: jax.Array  # evaluation has its own root
 
 
-def optimizer(name: str, learning_rate: float, **options: float) -> optax.GradientTransformation:
+def optimizer(
+    name: str,
+    learning_rate: float,
+    *,
+    milestone_factor: float = 1.0,
+    epoch_steps: int = 1,
+    **options: float,
+) -> optax.GradientTransformation:
     """An optimiser from its config section, as PyTorch computes it: eps stays outside the root.
 
     Args:
         name: "adam" (b1, b2, eps) or "rmsprop" (decay, eps, momentum, centered; the learning rate
             comes after the momentum).
-        learning_rate: per step, constant.
+        learning_rate: per step, constant unless there is a factor.
+        milestone_factor: multiplies the learning rate after 1, 2, 4, 8, ... epochs (Adam only).
+        epoch_steps: steps in an epoch.
         **options: the optimiser's own.
 
     Raises:
         UserError: for another name.
     """
     if name == "adam":
+        if milestone_factor != 1.0:
+            learning_rate = milestones(learning_rate, milestone_factor, epoch_steps)
         return optax.adam(learning_rate, **options)
     if name == "rmsprop":
         return _rmsprop(learning_rate, **options)
     raise UserError(f'there is no optimizer "{name}"; use "adam" or "rmsprop".')
+
+
+def milestones(learning_rate: float, factor: float, epoch_steps: int) -> optax.Schedule:
+    """The learning rate times `factor` after 1, 2, 4, 8, ... epochs each: MMVAE's thesis."""
+    ends = {epoch_steps * 2**i: factor for i in range(24) if epoch_steps * 2**i < 2**31}
+    return optax.piecewise_constant_schedule(learning_rate, ends)
 
 
 def _rmsprop(
@@ -98,10 +128,36 @@ def check_method(config: Mapping) -> None:
         )
 
 
-def make_method(name: str, *, image_shape, batch_size: int, hyper: Mapping) -> Method:
-    """The method `name` with the hyper-parameters of its config section."""
+def make_method(
+    name: str,
+    *,
+    image_shape,
+    batch_size: int,
+    hyper: Mapping,
+    num_attributes: int = 1,
+    num_images: int = 0,
+) -> Method:
+    """The method `name` with the hyper-parameters of its config section.
+
+    Args:
+        name: of `METHODS`.
+        image_shape: (H, W, C).
+        batch_size: images per minibatch.
+        hyper: the method's section of the config.
+        num_attributes: of the data, for those methods that learn from them.
+        num_images: in an epoch, where a learning rate follows epochs.
+    """
     hyper = dict(hyper)
-    tx = {player: optimizer(**spec) for player, spec in hyper.pop("optimizer").items()}
+    specs = hyper.pop("optimizer")
+    epoch_steps = hyper.pop("epoch_steps", 0) or max(num_images // batch_size, 1)
+    tx = {
+        player: optimizer(**spec, epoch_steps=epoch_steps)
+        if "milestone_factor" in spec
+        else optimizer(**spec)
+        for player, spec in specs.items()
+    }
+    if name in ATTRIBUTE_METHODS:
+        hyper["num_attributes"] = num_attributes
     return METHODS[name](image_shape=image_shape, batch_size=batch_size, tx=tx, **hyper)
 
 
@@ -133,6 +189,9 @@ def load_data(config: Mapping) -> data.Dataset:
         in_memory=in_memory[section["in_memory"]],
         memory_limit_gb=section["memory_limit_gb"],
         coloring=section["coloring"],
+        num_images=section["num_images"],
+        priors=section["priors"],
+        correlations=section["correlations"],
     )
 
 
@@ -161,7 +220,15 @@ def build(config: Mapping) -> Run:
         # A size that does not fit the networks: say so before hours of decoding.
         make(image_shape=(size, size, 3))
     dataset = load_data(config)
-    method = make(image_shape=dataset.image_shape)
+    if config["method"] in ATTRIBUTE_METHODS:
+        require_attributes(dataset, config["method"])
+        if dataset.name != "celeba_glasses":  # which says so itself
+            print("\n".join(describe(dataset)))
+    method = make(
+        image_shape=dataset.image_shape,
+        num_attributes=len(dataset.attribute_names),
+        num_images=len(dataset.train.images),
+    )
     return Run(method, dataset, mesh, *root_keys(config["seed"]))
 
 
@@ -179,9 +246,16 @@ def check_numbers(config: Mapping) -> None:
     least |= {f"{method}.{name}": 0 if name in optional else 1 for name in SIZES}
     least |= {f"{method}.{name}": 0 for name in AT_LEAST_ZERO}
     least |= {f"disentanglement.{name}": 1 for name in ("seeds", "train_votes", "eval_votes")}
+    least |= {f"attribute_scores.{name}": 1 for name in ATTRIBUTE_COUNTS}
+    least |= {"attribute_scores.quick_steps": 0, "attribute_scores.classifier_steps": 1}
+    least |= {f"{method}.statistics.{name}": 1 for name in ("width", "depth")}
+    least |= {"attribute_scores.max_images": 1, "data.num_images": 1}
     for name, low in least.items():
         if flat.get(name, low) < low:
             raise UserError(f"{name}={flat[name]} must be at least {low}.")
+    leak = config["attribute_scores"]["leak"]
+    if leak not in ("all", "none"):
+        raise UserError(f'attribute_scores.leak="{leak}" is not a choice; use all or none.')
     precisions = ("default", "float32", "tensorfloat32", "bfloat16")
     if config["precision"] not in precisions:
         raise UserError(

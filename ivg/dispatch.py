@@ -11,7 +11,7 @@ from ivg import devices
 from ivg.data import Rendered
 from ivg.data import batches as order
 from ivg.errors import UserError
-from ivg.players import Phase, Player
+from ivg.players import Labelled, Phase, Player
 
 
 def finite(state) -> dict[str, jax.Array]:
@@ -55,51 +55,73 @@ def make_dispatch(step: Callable, read: Callable) -> Callable:
     """One device call of k training steps.
 
     Returns a jitted function (state, images, batches, first_step, key) -> (state, metrics [k]);
-    `images` and `batches` [k, n, B, ...] are what `read`, from `reader`, takes. The state is
-    donated.
+    `images` and `batches` [k, n, B, ...] are what `read`, from `reader`, takes; for a method with
+    attributes `batches` is `Labelled`, of that and of the attributes bool [k, n, B, A]. The state
+    is donated.
     """
 
     def one(images, key, state, item):
         number, batch = item
-        x, step_key = read(images, batch, jax.random.fold_in(key, number))
+        labelled = isinstance(batch, Labelled)
+        chosen = batch.x if labelled else batch
+        x, step_key = read(images, chosen, jax.random.fold_in(key, number))
         xs = x.astype(jnp.float32) / 127.5 - 1.0
+        xs = Labelled(xs, batch.y.astype(jnp.float32)) if labelled else xs
         state, metrics = step(state, xs, step_key)
         return state, metrics | finite(state)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def dispatch(state, images, batches, first_step, key):
         body = functools.partial(one, images, key)
-        if len(batches) == 1:  # no loop: a convolution inside one is very slow on a CPU
-            state, metrics = body(state, (first_step, batches[0]))
+        count = len(jax.tree.leaves(batches)[0])
+        if count == 1:  # no loop: a convolution inside one is very slow on a CPU
+            only = jax.tree.map(lambda leaf: leaf[0], batches)
+            state, metrics = body(state, (first_step, only))
             return state, jax.tree.map(lambda m: m[None], metrics)
-        return jax.lax.scan(body, state, (first_step + jnp.arange(len(batches)), batches))
+        return jax.lax.scan(body, state, (first_step + jnp.arange(count), batches))
 
     return dispatch
 
 
-def make_feed(images, *, seed: int, batch_size: int, mesh) -> tuple[jax.Array, Callable]:
+def make_feed(
+    images, *, seed: int, batch_size: int, mesh, attributes: np.ndarray | None = None
+) -> tuple[jax.Array, Callable]:
     """The images that stay on the device, and (first, steps, per_step) -> batches to dispatch.
 
-    Batch number i of the run holds the same images whether they are resident or streamed.
+    Batch number i of the run holds the same images whether they are resident or streamed. With
+    `attributes` (bool [N, A], of the same images) the batches are `Labelled`.
     """
     rows = devices.local_rows(batch_size)
+
+    def numbers(first: int, steps: int, per_step: int) -> np.ndarray:
+        index = order.indices(
+            len(images),
+            seed=seed,
+            batch_size=batch_size,
+            first_batch=first,
+            num_batches=steps * per_step,
+        )
+        return index.reshape(steps, per_step, batch_size)[..., rows]
+
+    def gather(first: int, steps: int, per_step: int) -> jax.Array:
+        return devices.place_batches(numbers(first, steps, per_step), mesh)
+
     if isinstance(images, np.ndarray | Rendered):
-
-        def gather(first: int, steps: int, per_step: int) -> jax.Array:
-            index = order.indices(
-                len(images),
-                seed=seed,
-                batch_size=batch_size,
-                first_batch=first,
-                num_batches=steps * per_step,
-            )
-            return devices.place_batches(
-                index.reshape(steps, per_step, batch_size)[..., rows], mesh
-            )
-
         stored = images if isinstance(images, np.ndarray) else np.zeros((0,), np.uint8)
-        return devices.place_state(stored, mesh), gather
+        read = gather
+    else:
+        stored = np.zeros((0,), np.uint8)
+        read = _make_stream(images, seed=seed, batch_size=batch_size, rows=rows, mesh=mesh)
 
+    def read_labelled(*what: int) -> Labelled:
+        y = devices.place_batches(attributes[numbers(*what)], mesh)
+        return Labelled(read(*what), y)
+
+    return devices.place_state(stored, mesh), read if attributes is None else read_labelled
+
+
+def _make_stream(images, *, seed: int, batch_size: int, rows: slice, mesh) -> Callable:
+    """(first, steps, per_step) -> batches, decoded ahead while they are asked for in order."""
     position, stream = None, None
 
     def read(first: int, steps: int, per_step: int) -> jax.Array:
@@ -120,7 +142,7 @@ def make_feed(images, *, seed: int, batch_size: int, mesh) -> tuple[jax.Array, C
             np.concatenate(items or [np.zeros(0, np.uint8)]).reshape(shape), mesh
         )
 
-    return devices.place_state(np.zeros((0,), np.uint8), mesh), read
+    return read
 
 
 def first_batch(phases: tuple[Phase, ...], step: int) -> int:

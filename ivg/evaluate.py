@@ -1,36 +1,22 @@
 """Scores and pictures of a trained state: what lands in results.json and figures/."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ivg import data, plots, scoring
+from ivg import attribute_pictures, attribute_scores, data, plots, scoring
 from ivg.data.batches import take
+from ivg.examples import chosen, images_of, in_chunks, inputs, unit
 from ivg.log import read_metrics
 from ivg.metrics import clustering
-from ivg.pictures import pictures, reconstruct, test_numbers, unit
+from ivg.pictures import pictures, reconstruct
 from ivg.players import Method
 from ivg.rundir import write_json
 
-CHUNK = 500  # images per device call
 KMEANS_IMAGES = 10_000  # training images that k-means is fitted on, at most
-
-
-def in_chunks(f: Callable, n: int, *arrays: Callable[[np.ndarray], np.ndarray]) -> dict:
-    """Applies f to chunks of one fixed size (compiled once) and joins its dict of [B, ...] arrays.
-
-    Each of `arrays` maps an index array to its rows; the last chunk is padded with row 0.
-    """
-    size, parts = min(CHUNK, n), []
-    for start in range(0, n, size):
-        index = np.arange(start, start + size)
-        rows = index < n
-        out = jax.device_get(f(*(a(np.where(rows, index, 0)) for a in arrays)))
-        parts.append({name: values[rows] for name, values in out.items()})
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def clusters(method: Method, state, images, n: int) -> np.ndarray:
@@ -78,11 +64,11 @@ def image_scores(method: Method, state, dataset: data.Dataset, key, limit: int) 
     "reconstruction_mse" is per pixel and channel, images in [-1, 1]; the bound and its parts are in
     nats per image for a Gaussian of unit variance on the same scale.
     """
-    numbers = test_numbers(dataset, limit)
+    numbers = chosen(dataset, limit)
 
     @jax.jit
     def score(s, x, number):
-        error = jnp.mean((reconstruct(method, s, x) - x) ** 2, axis=(1, 2, 3))
+        error = jnp.mean((reconstruct(method, s, x) - images_of(x)) ** 2, axis=(1, 2, 3))
         parts = {"reconstruction_mse": error}
         if method.log_likelihood is not None:
             sample_key = jax.random.fold_in(key, number[0])
@@ -93,14 +79,20 @@ def image_scores(method: Method, state, dataset: data.Dataset, key, limit: int) 
     out = in_chunks(
         lambda x, i: score(state, x, i),
         len(numbers),
-        lambda i: unit(take(dataset.test.images, numbers[i])),
+        lambda i: inputs(method, dataset.test, numbers[i]),
         lambda i: i,
     )
     return {name: float(values.mean()) for name, values in out.items()}
 
 
 def all_scores(
-    method: Method, state, dataset: data.Dataset, key, limit: int, disentanglement: Mapping
+    method: Method,
+    state,
+    dataset: data.Dataset,
+    key,
+    *,
+    limit: int,
+    disentanglement: Mapping,
 ) -> dict:
     """Every score that the method and the data allow."""
     result = {}
@@ -128,6 +120,7 @@ def evaluate(
     workdir: pathlib.Path,
     limit: int,
     disentanglement: Mapping,
+    attributes: Mapping,
     header: Mapping[str, object],
 ) -> dict:
     """Scores and pictures into the run directory. Returns what results.json holds.
@@ -138,18 +131,29 @@ def evaluate(
         workdir: results.json, figures/*.png are written there.
         limit: at most so many test images are scored.
         disentanglement: which scores of true factors, as in the config's section.
+        attributes: how attributes are scored, as in the config's section `attribute_scores`.
         header: fields to stand first in results.json, such as the step.
     """
     score_key, picture_key = jax.random.split(key)
     figures = workdir / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, picture in pictures(method, state, dataset, picture_key).items():
+    drawn = pictures(method, state, dataset, picture_key)
+    if method.num_attributes:
+        drawn |= attribute_pictures.pictures(method, state, dataset, picture_key)
+    for name, picture in drawn.items():
         written.append(figures / f"{name}.png")
         plots.save(written[-1], picture)
     if series := read_metrics(workdir):
         written.append(plots.curves(figures / "curves.png", series))
-    results = dict(header) | all_scores(method, state, dataset, score_key, limit, disentanglement)
+    results = dict(header) | all_scores(
+        method, state, dataset, score_key, limit=limit, disentanglement=disentanglement
+    )
+    if method.num_attributes:
+        results["attributes"], curves = attribute_scores.scores(
+            method, state, dataset, score_key, attributes
+        )
+        write_json(workdir / attribute_scores.CURVES, curves)
     results["figures"] = [str(path.relative_to(workdir)) for path in written]
     write_json(workdir / "results.json", results)
     return results

@@ -5,29 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ivg import data, plots, scoring
-from ivg.data.batches import take
-from ivg.players import Codes, Method
+from ivg.examples import chosen, images_of, inputs
+from ivg.players import Codes, Labelled, Method
 
 
-def unit(images: np.ndarray) -> np.ndarray:
-    """uint8 images as float32 in [-1, 1]."""
-    return images.astype(np.float32) / 127.5 - 1.0
-
-
-def test_numbers(dataset: data.Dataset, n: int) -> np.ndarray:
-    """Which n test images are shown and scored (all, where there are fewer): int [n].
-
-    The first ones, except of a set that is a grid of factors, whose first images are nearly one:
-    there n drawn at random, the same at every call.
-    """
-    count = len(dataset.test.images)
-    n = min(n, count)
-    if dataset.ground_truth is None:
-        return np.arange(n)
-    return np.random.default_rng(0).choice(count, n, replace=False)
-
-
-def reconstruct(method: Method, state, x: jax.Array) -> jax.Array:
+def reconstruct(method: Method, state, x: jax.Array | Labelled) -> jax.Array:
     """Images [B, H, W, C] from the codes that are inferred from x, z included."""
     return method.generate(state, method.encode(state, x))
 
@@ -74,12 +56,12 @@ def code_traversal(method: Method, state, base: Codes, columns: int, order=None)
     return np.stack(rows), labels
 
 
-def interpolate(method: Method, state, x: np.ndarray, columns: int) -> np.ndarray:
+def interpolate(method: Method, state, x: np.ndarray | Labelled, columns: int) -> np.ndarray:
     """Images [B/2, columns, H, W, C] between the codes of x[0::2] and those of x[1::2]."""
-    codes = method.encode(state, jnp.asarray(x))
+    codes = method.encode(state, jax.tree.map(jnp.asarray, x))
     weights = jnp.linspace(0.0, 1.0, columns)
     rows = []
-    for i in range(0, len(x) - 1, 2):
+    for i in range(0, len(images_of(x)) - 1, 2):
         mixed = {
             name: jnp.outer(1 - weights, v[i]) + jnp.outer(weights, v[i + 1])
             for name, v in codes.items()
@@ -114,10 +96,9 @@ def traversal_of_images(
 ) -> np.ndarray:
     """The same from the codes of test images, one block after the other, as in IB-GAN's Fig. 1."""
     kl = kl_per_code(method, state, key)
-    chosen = take(dataset.test.images, test_numbers(dataset, images))
-    codes = method.encode(state, unit(chosen))
+    codes = method.encode(state, inputs(method, dataset.test, chosen(dataset, images)))
     blocks = []
-    for i in range(len(chosen)):
+    for i in range(len(jax.tree.leaves(codes)[0])):
         base = {name: code[i : i + 1] for name, code in codes.items()}
         rows, names = code_traversal(method, state, base, columns, kl)
         blocks.append(rows)
@@ -125,7 +106,7 @@ def traversal_of_images(
         np.concatenate(blocks, axis=1),
         row_labels=names,
         column_labels=(),
-        title=f"the codes of {len(chosen)} test images, one moving alone from low to high",
+        title=f"the codes of {len(blocks)} test images, one moving alone from low to high",
     )
 
 
@@ -151,10 +132,10 @@ def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.
             result["traversal_images"] = traversal_of_images(method, state, dataset, traversal_key)
     if method.encode is not None:
         n = min(40, len(dataset.test.images) // 2 * 2)
-        x = unit(take(dataset.test.images, test_numbers(dataset, n)))
+        x = inputs(method, dataset.test, chosen(dataset, n))
         x_hat = np.asarray(reconstruct(method, state, x))
-        result["reconstructions"] = plots.reconstructions(x, x_hat)
-        ends = x[: min(20, n)]
-        middle = interpolate(method, state, ends, 10)
-        result["interpolations"] = plots.interpolation(middle, ends[0::2], ends[1::2])
+        result["reconstructions"] = plots.reconstructions(images_of(x), x_hat)
+        ends = jax.tree.map(lambda leaf: leaf[: min(20, n)], x)
+        middle, shown = interpolate(method, state, ends, 10), images_of(ends)
+        result["interpolations"] = plots.interpolation(middle, shown[0::2], shown[1::2])
     return result

@@ -41,11 +41,23 @@ class Code(NamedTuple):
     high: float = 1.0
 
 
+class Labelled(NamedTuple):
+    """Images with their binary attributes: what a method that learns from labels gets for images.
+
+    x: images in [-1, 1], [..., H, W, C].
+    y: 0 or 1 for each of the k attributes, float [..., k].
+    """
+
+    x: jax.Array
+    y: jax.Array
+
+
 class Phase(NamedTuple):
     """A stretch of training with one step function.
 
     step: (state, xs [num_batches, B, H, W, C] in [-1, 1], key) -> (state, metrics). Metrics are
-        scalars named "player/term", so that whatever goes wrong can be named.
+        scalars named "player/term", so that whatever goes wrong can be named. A method with
+        attributes gets a `Labelled` of such arrays for xs.
     num_batches: real minibatches that one step consumes.
     end: the first step that no longer belongs to the phase; None for the last phase.
 
@@ -75,6 +87,11 @@ class Method(NamedTuple):
         whose sum bounds it from above. None where the method has none.
     alarm: metrics as logged -> a sentence where they say that training runs away, else None.
     encodes_after: steps that must be over before `encode` and `bounds` have learnt anything.
+    num_attributes: k, of a method that learns from k binary attributes; `step`, `encode` and
+        `log_likelihood` then take a `Labelled` where others take images.
+    posterior: (state, Labelled, key) -> codes as sampled from the posterior, of such a method.
+    attribute_prior: (key, y [B, k]) -> the attributes' code drawn from p(c | y), [B, n], of such a
+        method; n / k neighbouring dimensions belong to each attribute.
     """
 
     init: Callable[[jax.Array], State]
@@ -87,6 +104,9 @@ class Method(NamedTuple):
     bounds: Callable[[State, jax.Array, int], dict[str, jax.Array]] | None = None
     alarm: Callable[[Mapping[str, float]], str | None] | None = None
     encodes_after: int = 0
+    num_attributes: int = 0
+    posterior: Callable[[State, Labelled, jax.Array], Codes] | None = None
+    attribute_prior: Callable[[jax.Array, jax.Array], jax.Array] | None = None
 
     @property
     def step(self) -> Callable[[State, jax.Array, jax.Array], tuple[State, Metrics]]:

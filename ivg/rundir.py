@@ -25,6 +25,16 @@ SAFE = (
     "disentanglement.train_votes",
     "disentanglement.eval_votes",
     "disentanglement.quick_votes",
+    "attribute_scores.estimates",
+    "attribute_scores.mine_width",
+    "attribute_scores.mine_depth",
+    "attribute_scores.mine_learning_rate",
+    "attribute_scores.mine_batch_size",
+    "attribute_scores.mine_steps",
+    "attribute_scores.quick_steps",
+    "attribute_scores.classifier_steps",
+    "attribute_scores.max_images",
+    "attribute_scores.leak",
 )
 
 

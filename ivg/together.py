@@ -57,7 +57,7 @@ def over_runs(dispatch: Callable, count: int) -> Callable:
 
     @functools.partial(jax.jit, donate_argnums=0)
     def call(states, images, batches, first_step, keys):
-        return several(states, images, jnp.stack(batches), first_step, keys)
+        return several(states, images, stack(batches), first_step, keys)
 
     return call
 

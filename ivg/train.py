@@ -11,7 +11,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, devices, evaluate, pictures, rundir, scoring, together
+from ivg import (
+    attribute_scores,
+    build,
+    checkpoint,
+    devices,
+    evaluate,
+    pictures,
+    rundir,
+    scoring,
+    together,
+)
+from ivg.data import celeba_glasses
 from ivg.dispatch import (
     check_finite,
     first_batch,
@@ -87,12 +98,14 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
 
 def make_feeds(members: Sequence[Member]) -> tuple[jax.Array, list[Callable]]:
     """The images that stay on the device, once, and the batches of each run in its own order."""
+    train = members[0].run.dataset.train
     made = (
         make_feed(
-            member.run.dataset.train.images,
+            train.images,
             seed=member.config["seed"],
             batch_size=member.config["batch_size"],
             mesh=member.run.mesh,
+            attributes=train.attributes if member.run.method.num_attributes else None,
         )
         for member in members
     )
@@ -136,6 +149,11 @@ def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) 
             method, state, run.dataset, min(config["eval_images"], 2_000)
         )
         log.scalars(step, {f"eval/{name}": value for name, value in scores.items()})
+    if method.num_attributes and config["attribute_scores"]["quick_steps"]:
+        bits = attribute_scores.quick_information(
+            method, state, run.dataset, key, config["attribute_scores"]
+        )
+        log.scalars(step, {f"eval/{name}": value for name, value in bits.items()})
 
 
 class Stop:
@@ -195,6 +213,8 @@ def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path])
         rundir.claim(own, config)
         if own == workdir:
             checkpoint.clean(build.checkpoints(workdir))
+            if runs[0].dataset.name == "celeba_glasses":
+                celeba_glasses.write_subset(own / "subset.json", runs[0].dataset, seed=0)
     with jax.set_mesh(runs[0].mesh), catch_signals() as stop:
         found = [restore(run, workdir) for run, workdir in zip(runs, workdirs, strict=True)]
         for start in sorted({step for _, step in found}):
@@ -287,6 +307,7 @@ def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: 
             workdir=devices.own_folder(workdir),
             limit=config["eval_images"],
             disentanglement=config["disentanglement"],
+            attributes=config["attribute_scores"],
             header={"method": config["method"], "data": run.dataset.name, "step": step}
             | {"seed": config["seed"], "versions": versions()},
         )

@@ -5,6 +5,10 @@ Barber and Agakov 2003; Chen et al., "InfoGAN", 2016, eqs. 4 and 5; InfoVAEGAN, 
 term of eq. 11. `d` is a discrete code, `c` a continuous one, q what the network says of them given
 the image. Bounds are in nats, per example, `[B]`, to be *maximised*. Entropies of priors are plain
 floats.
+
+The rest is for encoders that must *not* tell: the bound of Donsker and Varadhan on I(a; b), for any
+network T that scores pairs (MINE: Belghazi et al., "Mutual Information Neural Estimation", ICML
+2018), and CSVAE's penalty on labels that can be predicted (Klys et al. 2018).
 """
 
 import math
@@ -96,6 +100,99 @@ def agreement(logits_a: jax.Array, logits_b: jax.Array, *, balance: float) -> ja
     log_a, log_b = jax.nn.log_softmax(logits_a), jax.nn.log_softmax(logits_b)
     mean = 0.5 * (jnp.mean(jnp.exp(log_a), axis=0) + jnp.mean(jnp.exp(log_b), axis=0))
     return jnp.mean(jax.nn.logsumexp(log_a + log_b, axis=-1)) + balance * _entropy(mean)
+
+
+def donsker_varadhan(joint: jax.Array, product: jax.Array) -> jax.Array:
+    """Donsker and Varadhan's bound mean T(joint) - ln mean exp T(product), a *scalar* in nats.
+
+    Belghazi et al. 2018, theorem 1: for any T its expectation over infinite batches is at most
+    I(a; b), with equality for T = log p(a, b) - log p(a) p(b) + constant. To be *maximised* by T;
+    an encoder that hides something minimises it. The gradient of one batch is biased.
+
+    Args:
+        joint: Scores T(a, b) of pairs that belong together, `[B]`.
+        product: Scores of pairs from the product of the marginals, `[M]`: b of a second,
+            independent minibatch (or of the same one, shuffled). M may differ from B.
+
+    Returns:
+        The bound; both arguments carry gradient. Exact also where exp of a score overflows.
+    """
+    chex.assert_rank([joint, product], 1)
+    return jnp.mean(joint) - log_mean_exp(product)
+
+
+def donsker_varadhan_ema(
+    joint: jax.Array, product: jax.Array, log_average: jax.Array, *, rate: float = 0.01
+) -> tuple[jax.Array, jax.Array]:
+    """`donsker_varadhan` with MINE's gradient, whose bias vanishes as `rate` does.
+
+    The value is the plain bound. The gradient is that of Belghazi et al. 2018, eq. 12, with the
+    batch's denominator mean exp T(product) replaced by its moving average (section 3.2 there).
+
+    Args:
+        joint: Scores T(a, b) of pairs that belong together, `[B]`.
+        product: Scores of pairs from the product of the marginals, `[M]`.
+        log_average: ln of the moving average before this batch, a scalar: a logarithm, so that
+            nothing overflows. Start at 0, which suits a T that starts near 0.
+        rate: Weight of this batch in the average, in (0, 1]. At 1 the gradient is the plain one.
+
+    Returns:
+        The bound, `joint` and `product` carrying gradient, and ln of the moving average with this
+        batch in it, which carries none. As it is in there, the denominators' ratio is at most
+        1 / rate.
+    """
+    chex.assert_rank([joint, product, log_average], [1, 1, 0])
+    log_mean = log_mean_exp(product)
+    here = jax.lax.stop_gradient(log_mean)
+    before = jax.lax.stop_gradient(log_average)
+    # log1p(-1) = -inf is fine here: exp(-inf) = 0 of the past.
+    log_rates = jnp.log1p(-rate), jnp.log(rate)
+    average = jnp.logaddexp(log_rates[0] + before, log_rates[1] + here).astype(here.dtype)
+    # Its gradient is that of mean exp T(product) over the average; the bracket is 0.
+    log_mean = here + jnp.exp(here - average) * (log_mean - here)
+    return jnp.mean(joint) - log_mean, average
+
+
+def log_mean_exp(scores: jax.Array) -> jax.Array:
+    """Logarithm of the mean of exp(scores), `[M]` to a *scalar*; exact for scores of any size."""
+    # With the mean inside, equal scores give just their value: no ln M is added and taken away.
+    largest = jax.lax.stop_gradient(jnp.max(scores))
+    return largest + jnp.log(jnp.mean(jnp.exp(scores - largest)))
+
+
+def label_negentropy(logits: jax.Array) -> jax.Array:
+    """Negative entropy sum_i E_q(y_i|z) log q(y_i|z) of independent binary labels, nats, `[B]`.
+
+    What CSVAE's autoencoder *minimises* so that z does not tell y (Klys et al., "Learning Latent
+    Subspaces in Variational Autoencoders", NeurIPS 2018); q is trained by
+    `label_cross_entropy`.
+
+    Args:
+        logits: Logits of q(y_i = 1|z), `[B, k]`.
+
+    Returns:
+        Between -k ln 2, where nothing is known, and 0; carries gradient, finite for any finite
+        logits.
+    """
+    chex.assert_rank(logits, 2)
+    present, absent = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    return jnp.sum(jax.nn.sigmoid(logits) * present + jax.nn.sigmoid(-logits) * absent, axis=-1)
+
+
+def label_cross_entropy(y: jax.Array, logits: jax.Array) -> jax.Array:
+    """Cross-entropy -sum_i log q(y_i|z) of independent binary labels, nats, per example `[B]`.
+
+    Args:
+        y: Labels, 0 or 1, `[B, k]`.
+        logits: Logits of q(y_i = 1|z), `[B, k]`.
+
+    Returns:
+        The value, to be minimised by q; `logits` carry gradient (and so do labels of float type).
+    """
+    chex.assert_rank([y, logits], 2)
+    chex.assert_equal_shape([y, logits])
+    y = jnp.asarray(y, logits.dtype)
+    return jnp.sum(y * jax.nn.softplus(-logits) + (1.0 - y) * jax.nn.softplus(logits), axis=-1)
 
 
 def _entropy(p: jax.Array) -> jax.Array:

@@ -4,15 +4,28 @@ The only folder that imports flax. A *family* is one published set of architectu
 together (generator, encoder, critic, joint discriminator); a method receives a family and never
 sees a layer. `FAMILIES` maps a name to a factory, whose keyword-only options are plain numbers:
 `FAMILIES["mlp"](width=128).generator((8, 8, 1))`. `CODE_FAMILIES` does the same for the methods
-that read their codes back from the discriminator's features: IB-GAN, InfoGAN, GAN.
+that read their codes back from the discriminator's features: IB-GAN, InfoGAN, GAN;
+`ATTRIBUTE_FAMILIES` for those with attributes: MMVAE, CSVAE, r-CVAE. Networks without a family, for
+measuring or for playing against a representation, are functions of their own.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 
 from ivg.errors import UserError
-from ivg.networks import ibgan64, infogan28, infovaegan64, mlp, mlp_codes, small28
-from ivg.networks.blocks import CodeFamily, Family, Network, network
+from ivg.networks import (
+    ibgan64,
+    infogan28,
+    infovaegan64,
+    mlp,
+    mlp_attributes,
+    mlp_codes,
+    mmvae64,
+    small28,
+)
+from ivg.networks.blocks import AttributeFamily, CodeFamily, Family, Network, network
+from ivg.networks.classifier64 import attribute_classifier, check_classifier
+from ivg.networks.statistics import label_network, statistics_network
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "mlp": mlp.mlp,
@@ -26,15 +39,27 @@ CODE_FAMILIES: dict[str, Callable[..., CodeFamily]] = {
     "ibgan64": ibgan64.ibgan64,
 }
 
+ATTRIBUTE_FAMILIES: dict[str, Callable[..., AttributeFamily]] = {
+    "mlp": mlp_attributes.mlp_attributes,
+    "mmvae64": mmvae64.mmvae64,
+}
+
 __all__ = [
+    "ATTRIBUTE_FAMILIES",
     "CODE_FAMILIES",
     "FAMILIES",
+    "AttributeFamily",
     "CodeFamily",
     "Family",
     "Network",
+    "attribute_classifier",
+    "attribute_family",
+    "check_classifier",
     "code_family",
     "family",
+    "label_network",
     "network",
+    "statistics_network",
 ]
 
 
@@ -54,6 +79,15 @@ def code_family(name: str, **options) -> CodeFamily:
       UserError: there is no such family, or it has no such option.
     """
     return _factory(CODE_FAMILIES, name, options)(**options)
+
+
+def attribute_family(name: str, **options) -> AttributeFamily:
+    """A family of the autoencoders with attributes by name, with its options.
+
+    Raises:
+      UserError: there is no such family, or it has no such option.
+    """
+    return _factory(ATTRIBUTE_FAMILIES, name, options)(**options)
 
 
 def _factory(families: Mapping[str, Callable], name: str, options: Mapping) -> Callable:

@@ -92,6 +92,23 @@ class CodeFamily(NamedTuple):
     check: Callable[[ImageShape], None]
 
 
+class AttributeFamily(NamedTuple):
+    """Architectures of autoencoders that keep attributes apart: MMVAE, CSVAE, r-CVAE.
+
+    Attributes:
+      encoder: `encoder(dim_z, num_attributes)`, a network from images `[B, H, W, C]` and labels in
+        {0, 1}, `[B, k]`, to means and log-variances (z_mean, z_log_var `[B, dim_z]`, c_mean,
+        c_log_var `[B, 2k]`). Those of z do not depend on the labels.
+      decoder: `decoder(image_shape)`, a network from z `[B, dim_z]` and c `[B, 2k]` to images
+        `[B, H, W, C]` in [-1, 1]. Raises `UserError` where `check` does.
+      check: `check(image_shape)` raises `UserError` for a size that the family cannot take.
+    """
+
+    encoder: Callable[[int, int], Network]
+    decoder: Callable[[ImageShape], Network]
+    check: Callable[[ImageShape], None]
+
+
 def network(module: nn.Module) -> Network:
     """Makes a `Network` of a linen module whose call is `module(*inputs, train: bool)`."""
 

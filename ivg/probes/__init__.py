@@ -1,0 +1,1 @@
+"""Probes: networks trained afresh to measure a finished representation, which they never change."""
