@@ -165,6 +165,7 @@ def r_cvae() -> dict:
         # A family of ivg.networks.ATTRIBUTE_FAMILIES and its options.
         network=dict(name="mlp", width=256),
         dim_z=512,  # thesis; c has 2 for each attribute
+        image_std=2.0,  # of p(x|z, c), on pixels in [-1, 1]: 2 is unit variance on [0, 1]
         epoch_steps=0,  # steps in an epoch of the learning rate; 0 = training images / batch_size
         optimizer=autoencoder(),
     )

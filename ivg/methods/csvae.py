@@ -91,13 +91,15 @@ def csvae(
     network: Mapping,
     num_attributes: int,
     dim_z: int = 512,
+    image_std: float = 2.0,
     weight_entropy: float = 1.0,
     statistics: Mapping[str, int] | None = None,
 ) -> Method:
     """CSVAE; the defaults are the thesis'.
 
     Args:
-        image_shape, batch_size, network, num_attributes, dim_z: as of `r_cvae.r_cvae`.
+        image_shape, batch_size, network, num_attributes, dim_z, image_std: as of
+            `r_cvae.r_cvae`.
         tx: an optimiser for each of "E", "G", "q_y".
         weight_entropy: weight of the predictor's negative entropy in the encoder's objective.
         statistics: width and depth of the predictor; None for 512 and 7.
@@ -112,6 +114,7 @@ def csvae(
         network=network,
         dim_z=dim_z,
         num_attributes=num_attributes,
+        image_std=image_std,
     )
     q_y = net.label_network(num_attributes, **(statistics or {}))
     game = Game(model, q_y, weight_entropy)

@@ -174,6 +174,7 @@ def mmvae(
     network: Mapping,
     num_attributes: int,
     dim_z: int = 512,
+    image_std: float = 2.0,
     weight_cy: float = 0.0,
     weight_zy: float = 1.0,
     weight_zc: float = 1.0,
@@ -184,7 +185,8 @@ def mmvae(
     """MMVAE; the defaults are the thesis'.
 
     Args:
-        image_shape, batch_size, network, num_attributes, dim_z: as of `r_cvae.r_cvae`.
+        image_shape, batch_size, network, num_attributes, dim_z, image_std: as of
+            `r_cvae.r_cvae`.
         tx: an optimiser for each of "E", "G", "T_cy", "T_zy", "T_zc".
         weight_cy: alpha, of I(c; y), which is raised.
         weight_zy: beta, of I(z; y), which is lowered.
@@ -210,6 +212,7 @@ def mmvae(
         network=network,
         dim_z=dim_z,
         num_attributes=num_attributes,
+        image_std=image_std,
     )
     weights = {"T_cy": -weight_cy, "T_zy": weight_zy, "T_zc": weight_zc}
     T = net.statistics_network(**(statistics or {}))
