@@ -37,7 +37,7 @@ way" is the median of the scores with few votes that are logged during training.
 def collect(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A row per data set, last step, number of votes and beta."""
     groups: dict[tuple, list[Run]] = {}
-    for run in sorted(filter(reporting.has_scores, runs), key=lambda run: run.task.seed):
+    for run in sorted(filter(running.has_scores, runs), key=lambda run: run.task.seed):
         recipe = run.results["disentanglement"]["factor_vae"]["recipe"]
         how = recipe["train_votes"], recipe["eval_votes"]
         key = (run.task.data, run.results["step"], how, run.config["ibgan"]["beta"])

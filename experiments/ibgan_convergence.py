@@ -33,7 +33,7 @@ with few votes (`disentanglement.quick_votes`)."""
 
 def collect(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One entry per run, with its curves."""
-    return [row_of(run) for run in runs if reporting.has_scores(run)]
+    return [row_of(run) for run in runs if running.has_scores(run)]
 
 
 def row_of(run: Run) -> dict[str, Any]:

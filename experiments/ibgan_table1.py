@@ -61,7 +61,7 @@ IB-GAN early on. The authors' log: one seed, their evaluator. "few votes": logge
 def collect(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A row per data set, method, last step and number of votes."""
     groups: dict[tuple, list[Run]] = {}
-    for run in sorted(filter(reporting.has_scores, runs), key=lambda run: run.task.seed):
+    for run in sorted(filter(running.has_scores, runs), key=lambda run: run.task.seed):
         recipe = run.results["disentanglement"]["factor_vae"]["recipe"]
         how = recipe["train_votes"], recipe["eval_votes"]
         game = run.config.get("gan", {}).get("game_steps", 0)
@@ -113,7 +113,7 @@ def protocol(row: dict[str, Any]) -> str:
 
 def early_curve(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """IB-GAN's scores at the first 50,000 steps, the authors' log beside ours."""
-    runs = [run for run in runs if run.task.method == "ibgan" and reporting.has_scores(run)]
+    runs = [run for run in runs if run.task.method == "ibgan" and running.has_scores(run)]
     seen: dict[tuple[int, str], list[float]] = {}
     last: dict[tuple[int, str], list[Run]] = {}
     for run in runs:
@@ -228,7 +228,7 @@ def traversals(runs: Sequence[Run], out: pathlib.Path) -> list[dict[str, str]]:
             run
             for run in runs
             if (run.task.data, run.task.method) == (data, "ibgan")
-            and reporting.has_scores(run)
+            and running.has_scores(run)
             and math.isfinite(reporting.score(run, "factor_vae"))
         ]
         step = max((run.results["step"] for run in scored), default=0)

@@ -1,4 +1,4 @@
-"""The command line of IB-GAN's table and figures: a preset, and what is changed of it."""
+"""The command line of the tables and figures: a preset, and what is changed of it."""
 
 import argparse
 import difflib
@@ -14,8 +14,24 @@ from experiments.running import DATA, Preset
 from ivg.errors import UserError
 
 
-def parser_of(script: str, doc: str, presets: Mapping[str, Preset]) -> argparse.ArgumentParser:
-    """A parser with what all three scripts take."""
+def parser_of(
+    script: str,
+    doc: str,
+    presets: Mapping[str, Preset],
+    *,
+    known: Sequence[str] | Mapping = DATA,
+    runs: str | None = None,
+) -> argparse.ArgumentParser:
+    """A parser with what all scripts take.
+
+    Args:
+        script: its name, as in `python -m experiments.NAME`.
+        doc: shown by --help.
+        presets: name -> what the script does unless told otherwise.
+        known: the data sets that it may be run on.
+        runs: the default --workdir is runs/RUNS_PRESET; the script's name if None.
+    """
+    runs = runs or script
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{script}",
         description=doc,
@@ -24,7 +40,7 @@ def parser_of(script: str, doc: str, presets: Mapping[str, Preset]) -> argparse.
     )
     parser.error = fail
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(presets)}; default cpu")
-    parser.add_argument("--workdir", type=pathlib.Path, help="default runs/SCRIPT_PRESET")
+    parser.add_argument("--workdir", type=pathlib.Path, help=f"default runs/{runs}_PRESET")
     parser.add_argument(
         "--out",
         type=pathlib.Path,
@@ -32,10 +48,10 @@ def parser_of(script: str, doc: str, presets: Mapping[str, Preset]) -> argparse.
     )
     parser.add_argument("--num_steps", type=int, help="of the game, instead of the preset's")
     parser.add_argument("--seeds", type=int, help="how many: 0, 1, ...")
-    parser.add_argument("--data", help=f"with commas: {', '.join(DATA)}")
+    parser.add_argument("--data", help=f"with commas: {', '.join(known)}")
     parser.add_argument("--runs_at_once", type=int, default=1, help="seeds in one program")
     parser.add_argument("--table_only", action="store_true", help="train nothing")
-    parser.set_defaults(script=script, presets=presets)
+    parser.set_defaults(script=script, presets=presets, known=known, runs=runs)
     return parser
 
 
@@ -49,8 +65,8 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     preset = args.presets[args.preset]
     args.num_steps = preset.num_steps if args.num_steps is None else args.num_steps
     args.seeds = preset.seeds if args.seeds is None else args.seeds
-    args.data = preset.data if args.data is None else names("--data", args.data, DATA)
-    args.workdir = args.workdir or pathlib.Path("runs") / f"{args.script}_{args.preset}"
+    args.data = preset.data if args.data is None else names("--data", args.data, args.known)
+    args.workdir = args.workdir or pathlib.Path("runs") / f"{args.runs}_{args.preset}"
     default_out = args.workdir if args.preset == "smoke" else pathlib.Path("experiments/results")
     args.out = args.out or default_out
     for name in ("num_steps", "seeds", "runs_at_once"):

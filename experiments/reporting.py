@@ -1,4 +1,4 @@
-"""Words, tables and files of IB-GAN's table and figures: what a reader needs beside the numbers."""
+"""Words, tables and files of the tables and figures: what a reader needs beside the numbers."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
-from experiments.running import Run, differences, has_scores, problem
+from experiments.running import FACTOR_VAE, Run, Scores, differences, problem
 from ivg import plots, rundir
 
 Points = tuple[np.ndarray, np.ndarray]  # steps [n], values [n]
@@ -137,13 +137,15 @@ def command_line(args: argparse.Namespace, choice: str) -> str:
         if (values := getattr(args, name)) != normal:
             words = (f"{v:g}" if isinstance(v, float) else v for v in values)
             parts.append(f"--{name}={','.join(words)}")
+    if where := getattr(args, "data_dir", None):
+        parts.append(f"--data_dir={where.name if where.is_absolute() else where}")
     return " ".join(parts)
 
 
-def made_with(runs: Sequence[Run]) -> dict[str, Any]:
+def made_with(runs: Sequence[Run], scores: Scores = FACTOR_VAE) -> dict[str, Any]:
     """Devices, libraries, commits and wall times of all runs that have scores."""
-    runs = list(filter(has_scores, runs))
-    found = [run.results.get("versions", {}) for run in runs]
+    runs = list(filter(scores.present, runs))
+    found = [(run.results or {}).get("versions", {}) for run in runs]
     seconds = {run.folder.name: training_seconds(run.folder) for run in runs}
     return {
         "commits": sorted(
@@ -174,13 +176,13 @@ def provenance(made: dict[str, Any]) -> str:
     return f"Commit {commits}; device {devices}; jax {jax}{wall}."
 
 
-def gaps(runs: Sequence[Run]) -> list[str]:
+def gaps(runs: Sequence[Run], scores: Scores = FACTOR_VAE) -> list[str]:
     """A line for all runs without the wanted scores, and for those with another config."""
     lines, absent = [], {}
     for run in runs:
         if not run.config:
             absent.setdefault(run.task.group, []).append(str(run.task.seed))
-        elif words := problem(run):
+        elif words := problem(run, scores):
             lines.append(f"`{run.folder.name}`: {words}")
         if run.config and (changed := differences(run.task.config, run.config)):
             lines.append(f"`{run.folder.name}` has another config: {'; '.join(changed)}")
@@ -190,13 +192,15 @@ def gaps(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
-def frame(args: argparse.Namespace, runs: Sequence[Run], choice: str) -> dict[str, Any]:
+def frame(
+    args: argparse.Namespace, runs: Sequence[Run], choice: str, scores: Scores = FACTOR_VAE
+) -> dict[str, Any]:
     """What stands in every JSON file beside the numbers; `choice` is the script's own option."""
     return {
         "preset": args.preset,
         "command": command_line(args, choice),
-        "missing": gaps(runs),
-        "made_with": made_with(runs),
+        "missing": gaps(runs, scores),
+        "made_with": made_with(runs, scores),
     }
 
 
@@ -216,16 +220,22 @@ def footer(content: dict[str, Any]) -> list[str]:
 
 def write(out: pathlib.Path, stem: str, content: dict[str, Any], text: str, figure: Any) -> None:
     """STEM.json, STEM.md and STEM.png."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     out.mkdir(parents=True, exist_ok=True)
     json.dumps(content, allow_nan=False)  # NaN is no JSON; `summary` leaves None
     rundir.write_json(out / f"{stem}.json", content)
     (out / f"{stem}.md").write_text(text)
-    FigureCanvasAgg(figure).draw()
-    plots.save(out / f"{stem}.png", np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    save_figure(out / f"{stem}.png", figure)
     print(text)
     print("\n".join(f"  {out / stem}.{ending}" for ending in ("json", "md", "png")))
+
+
+def save_figure(path: pathlib.Path, figure: Any) -> None:
+    """Writes a matplotlib figure as a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).draw()
+    plots.save(path, np.asarray(figure.canvas.buffer_rgba())[..., :3])
 
 
 def tidy(axes: Any) -> None:

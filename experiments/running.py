@@ -1,8 +1,9 @@
-"""The runs behind IB-GAN's table and figures: which there are, where they lie, training the rest.
+"""The runs behind a table or figure: which there are, where they lie, training the rest.
 
 A run has a directory of its own in --workdir, `<data>_<method>_<seed>` or, in a sweep,
 `<data>_ibgan_beta<beta>_<seed>`. One that is there under another name with the same config is taken
 as well. Finished runs are never trained again; interrupted ones go on where they stopped.
+What is IB-GAN's own (`DATA`, `SETTINGS`, `make_task`) stands here too; MMVAE's is in mmvae_runs.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
@@ -93,6 +94,13 @@ class Run(NamedTuple):
     results: Mapping[str, Any] | None  # results.json
     series: Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> steps, values
     damaged: bool = False  # results.json cannot be read
+
+
+class Scores(NamedTuple):
+    """What a script reports of a run."""
+
+    words: str  # as in "has no ..."
+    present: Callable[[Run], bool]  # whether there is something to report, at whatever step
 
 
 # ---- what is wanted -----------------------------------------------------------------------------
@@ -184,10 +192,18 @@ def finished(run: Run) -> bool:
     return run.results is not None and run.results["step"] >= run.task.num_steps
 
 
-def problem(run: Run) -> str | None:
+def has_scores(run: Run) -> bool:
+    """Whether there is a FactorVAE score to report, at whatever step."""
+    return run.results is not None and "factor_vae" in run.results.get("disentanglement", {})
+
+
+FACTOR_VAE = Scores("FactorVAE score", has_scores)
+
+
+def problem(run: Run, scores: Scores = FACTOR_VAE) -> str | None:
     """Why a run's scores are missing or not those of the wanted step; None where all is well."""
     if finished(run):
-        return None if has_scores(run) else "results.json has no FactorVAE score"
+        return None if scores.present(run) else f"results.json has no {scores.words}"
     logged = max((int(steps[-1]) for steps, _ in run.series.values() if len(steps)), default=0)
     words = f"unfinished, logged until step {logged:,} of {run.task.num_steps:,}"
     if run.damaged:
@@ -195,12 +211,9 @@ def problem(run: Run) -> str | None:
     return words if run.results is None else f"{words}, scores of step {run.results['step']:,}"
 
 
-def has_scores(run: Run) -> bool:
-    """Whether there is something to report, at whatever step."""
-    return run.results is not None and "factor_vae" in run.results.get("disentanglement", {})
-
-
-def gather(args: argparse.Namespace, tasks: Sequence[Task]) -> list[Run]:
+def gather(
+    args: argparse.Namespace, tasks: Sequence[Task], scores: Scores = FACTOR_VAE
+) -> list[Run]:
     """Trains what is missing, unless only tables are wanted, and reads all runs.
 
     Raises:
@@ -209,9 +222,9 @@ def gather(args: argparse.Namespace, tasks: Sequence[Task]) -> list[Run]:
     if not args.table_only:
         train_missing(tasks, args.workdir, at_once=args.runs_at_once)
     runs = find([*tasks, *further_seeds(tasks, args.workdir)], args.workdir)
-    if not any(map(has_scores, runs)):
+    if not any(map(scores.present, runs)):
         raise UserError(
-            f"no run in {args.workdir} has a results.json with disentanglement scores yet; "
+            f"no run in {args.workdir} has any {scores.words} yet; "
             "leave --table_only away to train them."
         )
     return runs
