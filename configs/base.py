@@ -241,12 +241,12 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
         attributes=("",),  # attribute columns to load, of data that have them: Male,Eyeglasses
         attribute_scores=dict(  # of the methods that learn from attributes
             estimates=5,  # of each mutual information, by networks trained afresh (MINE)
-            mine_width=512,  # their hidden layers: the thesis' own
-            mine_depth=7,
-            mine_learning_rate=1e-4,
+            mine_width=128,  # their hidden layers, for a CPU; 512 and 7 in the thesis
+            mine_depth=3,
+            mine_learning_rate=1e-3,  # 1e-4 for the thesis' networks
             mine_batch_size=512,
-            mine_steps=5_000,  # at most; training stops where the validation bound does
-            quick_steps=0,  # the same every eval_every steps, one estimate each; 0 = never
+            mine_steps=2_000,  # at most; training stops where the validation bound does
+            quick_steps=300,  # the same every eval_every steps, one estimate each; 0 = never
             classifier_steps=2_000,  # of the network that judges swapped attributes
             max_images=40_000,  # of each split
             leak="all",  # how well the codes predict known factors; or "none"

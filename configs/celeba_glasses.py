@@ -4,7 +4,8 @@
 configs/celeba.py. Of full CelebA 13,193 + 26,386 images, H(y) = 0.918 bits, 30,000 of them for
 training. `mmvae` (default), `:csvae`, `:r_cvae` have the thesis' settings: 1,000 epochs; its Table
 2: I(c; y) 0.908, I(z; y) 0.175, I(z; c) 0.400 bits, Table 3: 97.17 % of attributes swapped. Another
-attribute: --config.attributes=Wearing_Hat. A GPU is wanted; for two CPU cores see configs/faces.py.
+attribute: --config.attributes=Wearing_Hat. A GPU is wanted; on two CPU cores take the sizes of
+configs/faces.py, as `python -m experiments.mmvae_table2 --data=celeba_glasses --preset=cpu` does.
 """
 
 from configs import base

@@ -74,7 +74,7 @@ def gaussians(rng: np.random.Generator, rows: int, d: int, rho: float) -> Pairs:
 
 def gaussian_nats(d: int, rho: float) -> float:
     """Their information in closed form."""
-    return -0.5 * d * math.log(1 - rho**2)
+    return 0.5 * d * math.log(1 / (1 - rho**2))
 
 
 def mixed(rng: np.random.Generator, rows: int, law: Mixture) -> Pairs:

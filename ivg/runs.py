@@ -63,10 +63,15 @@ def summarise(results: list[dict]) -> dict:
 
 def scores(result: Mapping) -> dict[str, float]:
     """The numbers of a run's results by dotted name; of a metric with a recipe, its mean."""
-    skipped = ("seed", "step", "versions", "figures", "disentanglement")
+    skipped = ("seed", "step", "versions", "figures", "disentanglement", "attributes")
     flat = rundir.flatten({name: value for name, value in result.items() if name not in skipped})
     for name, score in result.get("disentanglement", {}).items():
         flat[f"disentanglement.{name}"] = score["mean"]
+    if "attributes" in result:
+        bits = result["attributes"]["information"]
+        flat |= {f"I({pair})": bits[pair]["mean"] for pair in ("c;y", "z;y", "z;c")}
+        for name, swap in result["attributes"]["swap"].items():
+            flat[f"swap.{name}"] = swap["accuracy"]
     return {name: value for name, value in flat.items() if isinstance(value, int | float)}
 
 
@@ -144,8 +149,32 @@ def report(results: Mapping, workdir: pathlib.Path) -> None:
     for name, value in results.get("bounds", {}).items():
         if isinstance(value, float):
             print(f"  {name + ' (nats)':<36}{value:18.4f}")
+    if "attributes" in results:
+        print("\n".join(attribute_lines(results["attributes"])))
     print("\n".join(["", *(f"  {workdir / name}" for name in results["figures"])]))
     print(f"  {workdir / 'results.json'}, {workdir / 'metrics.jsonl'}, {workdir / 'checkpoints'}")
+
+
+def attribute_lines(scores: Mapping) -> list[str]:
+    """Lines about attributes: information in bits, swaps, and what of the truth c and z tell."""
+    bits = scores["information"]
+    head = f"information in bits, H(y) = {bits['entropy_y']:.4f}"
+    lines = [f"  {head:<36}{'mean':>18}{'std of estimates':>18}"]
+    for pair in ("c;y", "z;y", "z;c"):
+        score = bits[pair]
+        lines.append(f"  {f'I({pair})':<36}{number(score['mean']):>18}{number(score['std']):>18}")
+    lines.append(f"  {'attribute swapped':<36}{'accuracy':>18}{'classifier':>18}")
+    for name, swap in scores["swap"].items():
+        own = swap["classifier_accuracy"]
+        lines.append(f"  {name:<36}{number(swap['accuracy']):>18}{own:18.4f}")
+        lines += [f"    {swap['reason']}"] if swap["reason"] else []
+    if "leak" in scores:
+        lines.append(f"  {'true factors, by boosted trees':<36}{'from c':>18}{'from z':>18}")
+    for row in scores.get("leak", ()):
+        what = f"{row['name']} ({row['measure']}, chance {number(row['chance'])})"
+        found = [f"{number(row[code]['boosted']):>18}" for code in ("c", "z")]
+        lines.append(f"  {what:<36}{''.join(found)}")
+    return lines
 
 
 def number(value: float | None) -> str:

@@ -17,10 +17,12 @@ FOLDER = pathlib.Path(base.__file__).parent
 DATA = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 SHAPES = {
     "celeba": (64, 64, 3),
+    "celeba_glasses": (64, 64, 3),
     "chairs": (64, 64, 1),
     "color_sprites": (64, 64, 3),
     "digits": (8, 8, 1),
     "dsprites": (64, 64, 1),
+    "faces": (64, 64, 3),
     "fashion_mnist": (28, 28, 1),
     "images": (64, 64, 3),
     "mnist": (28, 28, 1),
@@ -56,7 +58,7 @@ def test_every_method_takes_its_section(name, method):
 
 
 @pytest.mark.parametrize("method", base.METHODS)
-@pytest.mark.parametrize("name", ["digits", "mnist", "celeba", "chairs", "sprites"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "celeba", "chairs", "sprites", "faces"])
 def test_networks_and_optimisers_belong_together(name, method):
     """The state can be made, and each of its players has an optimiser of its own."""
     own = get(name, method).to_dict()[method]
@@ -110,16 +112,16 @@ def test_overrides_keep_types(name):
 @pytest.mark.parametrize("name", ["base", *DATA])
 @pytest.mark.parametrize(
     "wrong, near",
-    [("ibgn", "ibgan"), ("infovaegan_invarant", "infovaegan_invariant"), ("wgan_pg", "wgan_gp")],
+    [("ibgn", "ibgan"), ("infovaegan_invarant", "infovaegan_invariant"), ("mmvea", "mmvae")],
 )
 def test_an_unknown_method_names_the_nearest(name, wrong, near):
-    words = f'no method "{wrong}"; did you mean "{near}"\\? The methods are: gan, ibgan, '
+    words = f'no method "{wrong}"; did you mean "{near}"\\? The methods are: csvae, gan, ibgan, '
     with pytest.raises(UserError, match=words):
         get(name, wrong)
 
 
 def test_a_method_unlike_any_other():
-    with pytest.raises(UserError, match='no method "xyzzy"; The methods are: gan, '):
+    with pytest.raises(UserError, match='no method "xyzzy"; The methods are: csvae, gan, '):
         base.get_config("xyzzy")
 
 

@@ -27,12 +27,27 @@ ALLOWED = {
     "methods": {"devices", "distributions", "losses", "methods", "networks", "players"}
     | {"transforms"},
     "scoring": {"data", "metrics", "players"},
-    "pictures": {"data", "players", "plots", "scoring"},
-    "evaluate": {"data", "log", "metrics", "pictures", "players", "plots", "rundir", "scoring"},
+    "probes": {"distributions", "losses", "networks", "players", "probes"},
+    "examples": {"data", "players"},
+    "pictures": {"data", "examples", "players", "plots", "scoring"},
+    "attribute_scores": {"data", "examples", "metrics", "players", "probes"},
+    "attribute_pictures": {"data", "examples", "players", "plots"},
+    "evaluate": {"attribute_pictures", "attribute_scores", "data", "examples", "log", "metrics"}
+    | {"pictures", "players", "plots", "rundir", "scoring"},
     "build": {"data", "devices", "methods", "players", "rundir", "scoring"},
     "dispatch": {"data", "devices", "players"},
     "together": {"devices", "players"},
-    "train": {"build", "checkpoint", "devices", "dispatch", "evaluate", "log", "pictures"}
+    "train": {
+        "attribute_scores",
+        "build",
+        "checkpoint",
+        "data",
+        "devices",
+        "dispatch",
+        "evaluate",
+        "log",
+        "pictures",
+    }
     | {"rundir", "scoring", "together"},
     "runs": {"build", "checkpoint", "devices", "log", "plots", "rundir", "train"},
     "main": {"runs"},
@@ -40,7 +55,7 @@ ALLOWED = {
 # package -> the rooms that may import it
 OUTSIDE = {
     "flax": {"networks"},
-    "optax": {"players", "methods", "build"},
+    "optax": {"players", "methods", "build", "probes"},
     "orbax": {"checkpoint"},
     "ml_collections": {"main"},
     "tensorflow_datasets": {"data"},

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ivg import data, pictures, plots
+from ivg import data, examples, pictures, plots
 from ivg.players import Code, Method
 
 DIMS, CLASSES, NOISE = 3, 2, 1
@@ -79,16 +79,16 @@ def moved(base: np.ndarray, axes: list[int], columns: int, first: int = 0) -> np
 
 
 def test_numbers_of_an_ordered_set_are_the_first_ones():
-    assert pictures.test_numbers(dataset(8, grid=False), 3).tolist() == [0, 1, 2]
-    assert pictures.test_numbers(dataset(8, grid=False), 20).tolist() == list(range(8))
+    assert examples.chosen(dataset(8, grid=False), 3).tolist() == [0, 1, 2]
+    assert examples.chosen(dataset(8, grid=False), 20).tolist() == list(range(8))
 
 
 def test_numbers_of_a_grid_are_spread_and_always_the_same():
-    found = pictures.test_numbers(dataset(1000), 50)
+    found = examples.chosen(dataset(1000), 50)
     assert len(set(found.tolist())) == 50
     assert found.min() < 100 and found.max() >= 900
-    np.testing.assert_array_equal(found, pictures.test_numbers(dataset(1000), 50))
-    assert sorted(pictures.test_numbers(dataset(8), 20).tolist()) == list(range(8))
+    np.testing.assert_array_equal(found, examples.chosen(dataset(1000), 50))
+    assert sorted(examples.chosen(dataset(8), 20).tolist()) == list(range(8))
 
 
 def test_unit_is_the_scale_of_the_training():
@@ -150,7 +150,7 @@ def test_traversal_picture_carries_the_kl(kl):
 def test_traversal_of_images_moves_one_of_their_codes(count):
     """Also of a set with fewer images than are asked for."""
     method, known = toy(codes="c"), dataset(count, width=DIMS)
-    chosen = known.test.images[pictures.test_numbers(known, 3)]
+    chosen = known.test.images[examples.chosen(known, 3)]
     blocks = [shown(moved(4 * pictures.unit(x)[0, :, 0], [1, 2, 0], 10)) for x in chosen]
     expected = plots.traversal(
         np.concatenate(blocks, axis=1),

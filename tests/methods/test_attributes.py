@@ -1,0 +1,362 @@
+"""r-CVAE, CSVAE and MMVAE on tiny images: the five tests of every method, and their equations."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ivg import checkpoint, devices
+from ivg.dispatch import make_dispatch, reader
+from ivg.distributions import gaussian
+from ivg.errors import UserError
+from ivg.losses import information
+from ivg.methods import ATTRIBUTE_METHODS, METHODS, mmvae, r_cvae
+from ivg.players import Labelled, Player, player
+
+SHAPE = (8, 8, 1)
+BATCH = 8
+K = 2  # attributes
+PLAYERS = ("E", "G", "q_y", "T_cy", "T_zy", "T_zc")
+T = ("T_cy", "T_zy", "T_zc")
+SMALL = dict(width=16, depth=1)
+same = functools.partial(chex.assert_trees_all_close, rtol=0, atol=0)
+
+
+@functools.cache
+def make(name="mmvae", **options):
+    sizes = dict(dim_z=4, num_attributes=K, network=dict(name="mlp", width=16))
+    if name != "r_cvae":
+        sizes["statistics"] = SMALL
+    # A large eps: gradients that are rounding noise do not become steps of full length.
+    tx = dict.fromkeys(PLAYERS, optax.adam(1e-3, eps=1e-3))
+    return METHODS[name](image_shape=SHAPE, batch_size=BATCH, tx=tx, **(sizes | options))
+
+
+@functools.cache
+def _start(init):
+    return jax.jit(init)(jax.random.key(0))
+
+
+def start(method):
+    return _start(method.init)
+
+
+@functools.cache
+def _jitted(step):
+    return jax.jit(step)
+
+
+def stepper(method):
+    return _jitted(method.step)
+
+
+def examples(method, seed=0):
+    """Minibatches in which each attribute lights up a row of its own."""
+    rng = np.random.default_rng(seed)
+    n = method.phases[0].num_batches
+    y = rng.integers(0, 2, (n, BATCH, K))
+    x = rng.uniform(-1, 0, (n, BATCH, *SHAPE))
+    x[..., :K, :, :] += y[..., None, None]
+    return Labelled(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32))
+
+
+def players_of(state):
+    return {name: p for name, p in state._asdict().items() if isinstance(p, Player)}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _infer_pair(infer, state, xs, key):
+    return infer(state.E.params, state.E.stats, xs, key)
+
+
+def infer_pair(game, state, xs, key):
+    return _infer_pair(functools.partial(mmvae.infer_pair, game), state, xs, key)
+
+
+# ---- the five tests ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
+def test_step_lowers_its_objective_on_a_fixed_batch(name):
+    method = make(name)
+    state, xs, key = start(method), examples(method), jax.random.key(1)
+    step = stepper(method)
+    first = last = None
+    for _ in range(60):
+        state, last = step(state, xs, key)
+        first = last if first is None else first
+    assert all(jnp.isfinite(v) for v in last.values())
+    terms = ("G/squared_error", "E/kl_z", "E/kl_c")
+    assert sum(last[t] for t in terms) < 0.7 * sum(first[t] for t in terms)
+    assert last["G/squared_error"] < first["G/squared_error"]
+    if name == "csvae":
+        assert last["q_y/cross_entropy"] < first["q_y/cross_entropy"]
+
+
+@pytest.mark.parametrize("name", ["csvae", "mmvae"])
+def test_who_only_measures_moves_alone(name):
+    """The first half of a step leaves encoder and decoder bit-identical."""
+    method = make(name)
+    state, xs = start(method), examples(method)
+    game = method.phases[0].step.args[0]
+    if name == "csvae":
+        from ivg.methods import csvae
+
+        latents, _ = r_cvae.infer(
+            game.model, state.E.params, state.E.stats, r_cvae.first(xs), jax.random.key(1)
+        )
+        after, _ = jax.jit(functools.partial(csvae.predictor_step, game))(state, latents.z, xs.y[0])
+    else:
+        _, pair, _ = infer_pair(game, state, xs, jax.random.key(1))
+        after, _ = jax.jit(functools.partial(mmvae.ascend_information, game))(state, pair)
+    same((after.E, after.G), (state.E, state.G))
+    for player_name in players_of(state).keys() - {"E", "G"}:
+        before, now = getattr(state, player_name).params, getattr(after, player_name).params
+        with pytest.raises(AssertionError):
+            same(now, before)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
+def test_one_device_equals_four(name):
+    method = make(name)
+    results = []
+    for n in (1, 4):
+        mesh = devices.make_mesh(n)
+        with jax.set_mesh(mesh):
+            state = devices.place_state(start(method), mesh)
+            sharding = jax.sharding.NamedSharding(mesh, jax.P(None, devices.AXIS))
+            xs = jax.device_put(examples(method), sharding)
+            step = jax.jit(method.step)
+            for i in range(2):
+                state, metrics = step(state, xs, jax.random.key(i))
+            params = {k: p.params for k, p in players_of(state).items()}
+            results.append(jax.device_get((params, metrics)))
+    chex.assert_trees_all_close(*results, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
+def test_three_steps_in_one_dispatch_equal_three_dispatches(name):
+    method = make(name)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.integers(0, 256, (20, *SHAPE)), jnp.uint8)
+    per_step = method.phases[0].num_batches
+    index = jnp.asarray(rng.integers(0, 20, (3, per_step, BATCH)))
+    y = jnp.asarray(rng.integers(0, 2, (3, per_step, BATCH, K)), bool)
+    batches = Labelled(index, y)
+    dispatch = make_dispatch(method.step, reader(np.asarray(images)))
+    key = jax.random.key(2)
+    together, many = dispatch(jax.tree.map(jnp.copy, start(method)), images, batches, 0, key)
+    state, rows = jax.tree.map(jnp.copy, start(method)), []
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batches)
+        state, metrics = dispatch(state, images, one, i, key)
+        rows.append(metrics)
+    single = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
+    chex.assert_trees_all_close((together, many), (state, single), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
+def test_saved_and_restored_goes_on_bit_for_bit(name, tmp_path):
+    method = make(name)
+    step, xs = stepper(method), examples(method)
+    state = start(method)
+    state, _ = step(state, xs, jax.random.key(1))
+    checkpoint.save(tmp_path, 1, state, keep=1)
+    through, _ = step(state, xs, jax.random.key(2))
+    abstract = jax.eval_shape(method.init, jax.random.key(0))
+    found, restored = checkpoint.restore(tmp_path, abstract, warn=print)
+    again, _ = step(restored, xs, jax.random.key(2))
+    assert found == 1
+    same(again, through)
+
+
+# ---- equations -----------------------------------------------------------------------------------
+
+
+def test_prior_of_the_attributes_is_the_thesis():
+    p = r_cvae.attribute_prior(jnp.array([[0.0, 1.0]]))
+    np.testing.assert_allclose(p.mean, [[0.0, 0.0, 3.0, 3.0]])
+    np.testing.assert_allclose(jnp.exp(0.5 * p.log_var), [[0.1, 0.1, 1.0, 1.0]], rtol=1e-6)
+    assert np.isfinite(p.log_var).all()
+
+
+def test_elbo_is_the_sum_of_its_three_terms_with_the_constant_left_out():
+    method = make("r_cvae")
+    state, key = start(method), jax.random.key(3)
+    batch = r_cvae.first(examples(method))
+    model = method.phases[0].step.args[0]
+    latents, _ = r_cvae.infer(model, state.E.params, state.E.stats, batch, key)
+    value, _ = r_cvae.negative_elbo(model, state.G.params, state.G.stats, batch, latents)
+    x_hat, _ = model.G.train(state.G.params, state.G.stats, latents.z, latents.c)
+    total = 0.0
+    for i in range(BATCH):
+        total += 0.5 * float(((batch.x[i] - x_hat[i]) ** 2).sum())
+        for mean, log_var in zip(latents.q_z.mean[i], latents.q_z.log_var[i], strict=True):
+            total += 0.5 * float(mean**2 + jnp.exp(log_var) - log_var - 1)
+        for j in range(2 * K):
+            m, s = (3.0, 1.0) if batch.y[i, j // 2] else (0.0, 0.1)
+            q_var = float(jnp.exp(latents.q_c.log_var[i, j]))
+            squared = (float(latents.q_c.mean[i, j]) - m) ** 2
+            total += np.log(s) - 0.5 * np.log(q_var) + (q_var + squared) / (2 * s**2) - 0.5
+    np.testing.assert_allclose(value, total / BATCH, rtol=1e-4)
+
+
+def test_samples_of_the_product_come_from_the_second_minibatch():
+    method = make()
+    game, state = method.phases[0].step.args[0], start(method)
+    xs = examples(method)
+    mine, pair, _ = infer_pair(game, state, xs, jax.random.key(1))
+    joint, product = mmvae.samples(pair)
+    same(pair.y, xs.y[0])
+    same(pair.y_bar, xs.y[1])
+    same((joint["T_zy"], product["T_zy"]), ((mine.z, xs.y[0]), (mine.z, xs.y[1])))
+    same((joint["T_zc"], product["T_zc"]), ((mine.z, mine.c), (mine.z, pair.c_bar)))
+    same((joint["T_cy"], product["T_cy"]), ((mine.c, xs.y[0]), (mine.c, xs.y[1])))
+    assert not np.allclose(pair.c_bar, mine.c)
+
+
+def test_shuffled_samples_are_those_of_the_one_minibatch():
+    method = make(product="shuffled")
+    assert method.phases[0].num_batches == 1
+    game, state = method.phases[0].step.args[0], start(method)
+    _, pair, _ = infer_pair(game, state, examples(method), jax.random.key(1))
+    both = jnp.concatenate([pair.c, pair.y], axis=-1)
+    bar = jnp.concatenate([pair.c_bar, pair.y_bar], axis=-1)
+    order = lambda rows: sorted(map(tuple, np.asarray(rows).tolist()))  # noqa: E731
+    assert order(both) == order(bar)
+    assert not np.allclose(both, bar)
+
+
+def information_term(game, state, xs, key, name, cut=()):
+    """phi -> the bound of one network in the objective; what is in `cut` carries no gradient."""
+
+    def bound(phi):
+        _, pair, _ = mmvae.infer_pair(game, phi, state.E.stats, xs, key)
+        pair = pair._replace(**{part: jax.lax.stop_gradient(getattr(pair, part)) for part in cut})
+        joint, product = mmvae.samples(pair)
+        t = mmvae.scores(game, getattr(state, name).params, joint[name], product[name])
+        return information.donsker_varadhan(*t)
+
+    return bound
+
+
+def largest(tree):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    "name, paths", [("T_zc", ("z", "c", "c_bar")), ("T_zy", ("z",)), ("T_cy", ("c",))]
+)
+def test_information_reaches_the_encoder_through_joint_and_product_samples(name, paths):
+    """Against finite differences in float64; and every path carries a part of the gradient."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        method = make()
+        game, key = method.phases[0].step.args[0], jax.random.key(1)
+        to64 = functools.partial(
+            jax.tree.map, lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a
+        )
+        state, xs = to64(start(method)), to64(examples(method))
+        T = getattr(state, name)  # away from its start, where it is nearly constant
+        state = state._replace(**{name: T._replace(params=jax.tree.map(lambda p: 3 * p, T.params))})
+
+        @jax.jit
+        def gradients(phi):
+            whole = jax.value_and_grad(information_term(game, state, xs, key, name))(phi)
+            return whole, [
+                jax.grad(information_term(game, state, xs, key, name, cut=(path,)))(phi)
+                for path in paths
+            ]
+
+        phi = state.E.params
+        (_, whole), parts = gradients(phi)
+        direction = jax.tree.map(lambda p: rng.normal(size=p.shape), phi)
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), whole, direction)))
+        (ahead, behind) = (
+            gradients(jax.tree.map(lambda p, d, h=h: p + h * d, phi, direction))[0][0]
+            for h in (1e-6, -1e-6)
+        )
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-6, rtol=1e-4)
+        for part in parts:
+            missing = jax.tree.map(lambda a, b: a - b, whole, part)
+            assert largest(missing) > 1e-3 * largest(whole)
+
+
+def test_objective_is_the_weighted_sum():
+    weights = dict(weight_cy=0.5, weight_zy=2.0, weight_zc=3.0)
+    method = make(**weights)
+    game, state = method.phases[0].step.args[0], start(method)
+    xs, key = examples(method), jax.random.key(1)
+    value, (_, _, parts) = mmvae.objective(game, state.E.params, state.G.params, state, xs, key)
+    bounds = {name: information_term(game, state, xs, key, name)(state.E.params) for name in T}
+    expected = sum(parts.values())
+    expected += -0.5 * bounds["T_cy"] + 2.0 * bounds["T_zy"] + 3.0 * bounds["T_zc"]
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_csvae_predictor_and_encoder_want_the_opposite():
+    """Only the encoder sees the entropy term, and with weight 0 the encoder is r-CVAE's."""
+    method, plain = make("csvae", weight_entropy=0.0), make("r_cvae")
+    state, xs, key = start(method), examples(method), jax.random.key(1)
+    beside = start(plain)._replace(E=state.E, G=state.G)
+    after, _ = stepper(method)(state, xs, key)
+    alone, _ = stepper(plain)(beside, xs, key)
+    chex.assert_trees_all_close((after.E.params, after.G.params), (alone.E.params, alone.G.params),
+                                rtol=1e-5, atol=1e-6)  # fmt: skip
+    moved, _ = stepper(make("csvae", weight_entropy=5.0))(state, xs, key)
+    same(moved.q_y, after.q_y)
+    with pytest.raises(AssertionError):
+        same(moved.E.params, after.E.params)
+
+
+def test_ema_changes_the_networks_gradient_and_keeps_its_average():
+    plain, ema = make(), make(gradient="ema")
+    state, xs, key = start(plain), examples(plain), jax.random.key(1)
+    one, parts = stepper(plain)(state, xs, key)
+    two, other = stepper(ema)(state, xs, key)
+    same(one.log_averages, state.log_averages)
+    np.testing.assert_allclose(parts["T_zc/info"], other["T_zc/info"], rtol=1e-5)
+    assert float(two.log_averages["T_zc"]) != 0.0
+
+
+# ---- what a user gets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
+def test_codes_in_and_out(name):
+    method = make(name)
+    state, xs = start(method), examples(method)
+    batch = r_cvae.first(xs)
+    codes = method.prior(state, jax.random.key(0), 6)
+    assert {n: v.shape for n, v in codes.items()} == {"c": (6, 2 * K), "z": (6, 4)}
+    assert {n: c.size for n, c in method.codes.items()} == {"c": 2 * K, "z": 4}
+    assert method.generate(state, codes).shape == (6, *SHAPE)
+    means, drawn = method.encode(state, batch), method.posterior(state, batch, jax.random.key(1))
+    assert {n: v.shape for n, v in means.items()} == {n: v.shape for n, v in drawn.items()}
+    assert not np.allclose(means["z"], drawn["z"])
+    other = method.encode(state, batch._replace(y=1 - batch.y))
+    same(other["z"], means["z"])  # q(z | x) does not see y
+    assert not np.allclose(other["c"], means["c"])
+    bound = method.log_likelihood(state, batch, jax.random.key(2))
+    np.testing.assert_allclose(
+        bound["bound"], bound["log_likelihood"] - bound["kl_z"] - bound["kl_c"], rtol=1e-5
+    )
+    c = method.attribute_prior(jax.random.key(0), jnp.ones((1000, K)))
+    np.testing.assert_allclose([c.mean(), c.std()], [3.0, 1.0], atol=0.1)
+
+
+def test_an_option_that_is_none():
+    with pytest.raises(UserError, match='product="third" is not a choice of mmvae'):
+        make(product="third")
+    with pytest.raises(UserError, match='gradient="exact"'):
+        make(gradient="exact")
+
+
+def test_a_player_has_what_the_vocabulary_says():
+    assert isinstance(player({}, {}, optax.sgd(1.0)), Player)
+    assert gaussian.kl(r_cvae.attribute_prior(jnp.ones((1, 1))),
+                       r_cvae.attribute_prior(jnp.ones((1, 1)))) == 0.0  # fmt: skip
