@@ -166,21 +166,18 @@ def true_means(images: np.ndarray, y: np.ndarray):
     return {"c": c, "z": z}
 
 
-@pytest.mark.parametrize("limit", [3, 620])
-def test_latents_of_the_first_images_with_their_own_labels(limit):
+def test_latents_of_the_images_with_their_own_labels():
     """Across chunks, the last of which is not full."""
-    test = dataset().test
-    found = attribute_scores.latents(TOY, STATE, test, KEY, limit)
-    n = min(limit, TEST)
-    expected = true_means(test.images[:n], test.attributes[:n])
-    assert found.sampled.keys() == {"c", "z", "y"} and found.means.keys() == {"c", "z"}
-    assert found.sampled["y"].dtype == np.float32
-    np.testing.assert_array_equal(found.sampled["y"], test.attributes[:n])
-    for name, value in expected.items():
-        np.testing.assert_allclose(found.means[name], value, atol=1e-5)
+    for found, part in zip(both_latents(), (dataset().train, dataset().test), strict=True):
+        expected = true_means(part.images, part.attributes)
+        assert found.sampled.keys() == {"c", "z", "y"} and found.means.keys() == {"c", "z"}
+        assert found.sampled["y"].dtype == np.float32
+        np.testing.assert_array_equal(found.sampled["y"], part.attributes)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found.means[name], value, atol=1e-5)
 
 
-def test_latents_of_images_that_are_not_in_memory():
+def test_latents_of_the_first_images_of_a_set_that_is_not_in_memory():
     test = dataset().test
     lazy = test._replace(images=data.LazyImages(lambda i: test.images[i], TEST, SHAPE))
     found = attribute_scores.latents(TOY, STATE, lazy, KEY, 40)
@@ -300,35 +297,21 @@ def test_swapped_changes_one_attribute_and_nothing_else(attribute):
     assert np.abs(drawn[:100] - drawn[examples.CHUNK :][:100]).mean() > 0.5 * NOISE
 
 
-def test_swap_scores_by_a_judge_of_real_training_images(judge):
-    _, seen = judge
-    found = attribute_scores.swap_scores(TOY, STATE, dataset(), KEY, OPTIONS | {"max_images": 650})
-    perfect = {"accuracy": 1.0, "classifier_accuracy": 1.0, "reason": ""}
-    assert found == {"first": perfect, "second": perfect}
-    images, y, steps = seen
-    np.testing.assert_array_equal(images, dataset().train.images[:650])
-    np.testing.assert_array_equal(y, dataset().train.attributes[:650])
-    assert images.dtype == np.uint8 and steps == OPTIONS["classifier_steps"]
-
-
-def test_swap_accuracy_of_images_that_keep_what_was_to_change(judge):
-    """A generator that always shows "first": right where it was absent, for it alone."""
+def test_swap_accuracy_and_why_there_is_none(judge):
+    """By a generator that always shows "first" and a judge that errs about "second" too often."""
+    classifier, _ = judge
+    classifier["wrong"] = 0.1
     stubborn = TOY._replace(
         generate=lambda s, codes: generate(s, codes | {"c": codes["c"].at[:, :2].set(3.0)})
     )
     found = attribute_scores.swap_scores(stubborn, STATE, dataset(), KEY, OPTIONS)
     absent = 1 - dataset().test.attributes[:, 0].mean()
     assert 0.4 < absent < 0.6
-    assert found["first"]["accuracy"] == pytest.approx(absent)
-    assert found["second"]["accuracy"] == 1.0
-
-
-def test_no_swap_accuracy_by_a_judge_that_errs_itself(judge):
-    """Attribute by attribute."""
-    classifier, _ = judge
-    classifier["wrong"] = 0.1
-    found = attribute_scores.swap_scores(TOY, STATE, dataset(), KEY, OPTIONS)
-    assert found["first"]["accuracy"] == 1.0
+    assert found["first"] == {
+        "accuracy": pytest.approx(absent),
+        "classifier_accuracy": 1.0,
+        "reason": "",
+    }
     assert found["second"]["accuracy"] is None
     assert found["second"]["classifier_accuracy"] == pytest.approx(0.9)
     assert "90.0 % of the real test images" in found["second"]["reason"]
@@ -375,10 +358,16 @@ def test_scores_are_what_results_json_holds(judge, monkeypatch):
     monkeypatch.setattr(attribute_scores, "information", lambda *_: measured())
     monkeypatch.setattr(attribute_scores, "latents", lambda *_: None)
     monkeypatch.setattr(attribute_scores, "leak", lambda *_: list(leaks().values()))
-    result, curves = attribute_scores.scores(TOY, STATE, dataset(), KEY, OPTIONS)
+    options = OPTIONS | {"max_images": 650}
+    result, curves = attribute_scores.scores(TOY, STATE, dataset(), KEY, options)
     assert list(result) == ["names", "information", "swap", "leak"]
-    assert result["names"] == list(NAMES) == list(result["swap"])
-    assert curves is measured()[1]
+    assert result["names"] == list(NAMES) and curves is measured()[1]
+    perfect = {"accuracy": 1.0, "classifier_accuracy": 1.0, "reason": ""}
+    assert result["swap"] == dict.fromkeys(NAMES, perfect)
+    images, y, steps = judge[1]  # that the judge learnt from: real ones
+    np.testing.assert_array_equal(images, dataset().train.images[:650])
+    np.testing.assert_array_equal(y, dataset().train.attributes[:650])
+    assert images.dtype == np.uint8 and steps == OPTIONS["classifier_steps"]
     for written in (result, curves):
         assert json.loads(json.dumps(written, allow_nan=False)) == written
     monkeypatch.setattr(attribute_scores, "swap_scores", lambda *_: result["swap"])

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import inspect
 import pathlib
 
 import jax
@@ -203,3 +204,81 @@ def test_dsprites_is_sprites_from_files():
     ours, theirs = get("dsprites").to_dict(), get("sprites").to_dict()
     theirs["data"]["name"] = "dsprites"
     assert ours == theirs
+
+
+THESIS_ADAM = {"name": "adam", "b1": 0.9, "b2": 0.999}
+AUTOENCODER = THESIS_ADAM | {"learning_rate": 1e-3, "milestone_factor": 0.75}
+SLOW = THESIS_ADAM | {"learning_rate": 1e-5}
+OTHER_PLAYERS = {"mmvae": {"T_cy", "T_zy", "T_zc"}, "csvae": {"q_y"}, "r_cvae": set()}
+
+
+@pytest.mark.parametrize("method", OTHER_PLAYERS)
+@pytest.mark.parametrize("name", ["celeba_glasses", "celeba"])
+def test_attribute_methods_have_the_settings_of_the_thesis(name, method):
+    """Kim, 2019; where it is silent (batch, epochs as the milestones' unit), our choice."""
+    config = get(name, method).to_dict()
+    own = config[method]
+    assert config["batch_size"] == 128
+    assert config["attributes"] == ("Eyeglasses",)
+    assert own["network"] == {"name": "mmvae64", "width": 1.0}
+    assert own["dim_z"] == 512
+    expected = {"E": AUTOENCODER, "G": AUTOENCODER} | dict.fromkeys(OTHER_PLAYERS[method], SLOW)
+    assert own["optimizer"] == expected
+    assert own["epoch_steps"] == 0  # that of the data
+    assert method == "r_cvae" or own["statistics"] == {"width": 512, "depth": 7}
+    if method == "mmvae":
+        assert (own["weight_cy"], own["weight_zy"], own["weight_zc"]) == (0.0, 1.0, 1.0)
+        assert (own["product"], own["gradient"]) == ("second", "plain")
+    if method == "csvae":
+        assert own["weight_entropy"] == 1.0
+    assert config["attribute_scores"]["estimates"] == 5
+
+
+@pytest.mark.parametrize("method", OTHER_PLAYERS)
+def test_rendered_faces_differ_from_the_thesis_in_size_and_pace_only(method):
+    """Made for a CPU; objective, weights and the autoencoder's optimiser are the thesis'."""
+    ours, thesis = (flatten(get(name, method).to_dict()) for name in ("faces", "celeba_glasses"))
+    changed = {field for field in thesis if ours[field] != thesis[field]}
+    of_method = {field for field in changed if field.startswith(f"{method}.")}
+    size = {"network.width", "dim_z"}
+    if method != "r_cvae":
+        size |= {"statistics.width", "statistics.depth"}
+    size |= {f"optimizer.{player}.learning_rate" for player in OTHER_PLAYERS[method]}
+    assert of_method == {f"{method}.{field}" for field in size}
+    assert changed - of_method <= {
+        "num_steps",
+        "batch_size",
+        "log_every",
+        "eval_every",
+        "attributes",
+        "data.name",
+        "attribute_scores.classifier_steps",
+    }
+    assert ours["attributes"] == ("glasses",)
+
+
+@pytest.mark.parametrize("method", OTHER_PLAYERS)
+def test_length_and_crop_of_the_thesis(method):
+    """1,000 epochs of the 30,000 training images; 138 pixels of CelebA are kept."""
+    assert get("celeba_glasses", method).num_steps == 1_000 * (30_000 // 128) == 234_000
+    assert get("celeba", method).data.crop == "mmvae"  # that of celeba_glasses has no other
+
+
+@pytest.mark.parametrize("method", OTHER_PLAYERS)
+def test_defaults_of_the_factories_are_those_of_the_configs(method):
+    """So that a method built by hand is the thesis' too."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(build.METHODS[method]).parameters.items()
+        if parameter.default is not inspect.Parameter.empty and name != "statistics"
+    }
+    own = get("celeba_glasses", method).to_dict()[method]
+    assert defaults and own.items() >= defaults.items()
+
+
+def test_attribute_methods_take_both_kinds_of_sets():
+    assert set(base.ATTRIBUTE_METHODS) == set(build.ATTRIBUTE_METHODS) == set(OTHER_PLAYERS)
+    assert get("faces").method == get("celeba_glasses").method == "mmvae"
+    for name in base.METHODS:
+        assert get("celeba_glasses", name).attributes == ("Eyeglasses",)
+        assert get("faces", name).attributes == ("glasses",)

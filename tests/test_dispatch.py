@@ -10,6 +10,7 @@ import pytest
 
 from ivg import data, devices, dispatch
 from ivg.data import batches
+from ivg.players import Labelled
 
 COUNT, SHAPE, BATCH, SEED = 30, (2, 3, 1), 8, 5
 KEY = jax.random.key(0)
@@ -26,6 +27,8 @@ RENDERED = data.Rendered(COUNT, SHAPE, draw)
 PIXELS = np.asarray(draw(jnp.arange(COUNT), KEY))
 STREAMED = data.LazyImages(lambda i: PIXELS[i], COUNT, SHAPE)
 SOURCES = {"held": PIXELS, "drawn": RENDERED, "streamed": STREAMED}
+# The attributes of an image are its number in binary.
+ATTRIBUTES = (np.arange(COUNT)[:, None] >> np.arange(5)[None]) % 2 == 1
 
 
 class Nobody(NamedTuple):
@@ -35,8 +38,9 @@ class Nobody(NamedTuple):
 
 
 def step(state, xs, key):
-    """Shows its images and its key."""
-    return Nobody(state.t + 1), {"x": xs, "key": jax.random.key_data(key)}
+    """Shows its images, their attributes if it gets them, and its key."""
+    shown = {"x": xs.x, "y": xs.y} if isinstance(xs, Labelled) else {"x": xs}
+    return Nobody(state.t + 1), shown | {"key": jax.random.key_data(key)}
 
 
 @functools.cache
@@ -44,10 +48,12 @@ def call(kind):
     return dispatch.make_dispatch(step, dispatch.reader(SOURCES[kind]))
 
 
-def go(kind, *, first, steps, per_step, num_devices=None, first_step=0):
+def go(kind, *, first, steps, per_step, num_devices=None, first_step=0, attributes=None):
     """Metrics of `steps` steps from minibatch `first` on."""
     mesh = devices.make_mesh(num_devices)
-    images, feed = dispatch.make_feed(SOURCES[kind], seed=SEED, batch_size=BATCH, mesh=mesh)
+    images, feed = dispatch.make_feed(
+        SOURCES[kind], seed=SEED, batch_size=BATCH, mesh=mesh, attributes=attributes
+    )
     index = feed(first, steps, per_step)
     start = (Nobody(np.int32(0)), np.int32(first_step), KEY)
     state, number, key = devices.place_state(start, mesh)
@@ -151,3 +157,37 @@ def test_a_drawn_batch_is_split_over_the_devices_and_equals_that_of_one():
     assert shapes == {(1, 2, BATCH // 4, *SHAPE)}
     for name in four:
         np.testing.assert_array_equal(four[name], one[name])
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_labels_are_those_of_the_images_they_come_with(kind):
+    """At any number of steps in a call, of batches in a step, and across the end of an epoch."""
+    for first, steps, per_step in ((0, 1, 2), (3, 3, 2)):
+        how = {"first": first, "steps": steps, "per_step": per_step, "first_step": 4}
+        metrics = go(kind, **how, attributes=ATTRIBUTES)
+        y = np.asarray(metrics["y"])
+        assert y.dtype == np.float32 and y.shape == (steps, per_step, BATCH, 5)
+        numbers = expected_numbers(first, steps, per_step)
+        np.testing.assert_array_equal(y @ 2.0 ** np.arange(5), numbers)
+        alone = go(kind, **how)
+        assert alone.keys() == {"x", "key"}
+        for name in alone:  # images and keys are those of a method without attributes
+            np.testing.assert_array_equal(metrics[name], alone[name])
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_labels_are_split_over_the_devices_as_their_images(kind):
+    mesh = devices.make_mesh()
+    plain, labelled = (
+        dispatch.make_feed(
+            SOURCES[kind], seed=SEED, batch_size=BATCH, mesh=mesh, attributes=attributes
+        )[1]
+        for attributes in (None, ATTRIBUTES[:, :2])
+    )
+    found = labelled(2, 3, 2)
+    assert isinstance(found, Labelled) and found.y.dtype == bool
+    np.testing.assert_array_equal(found.x, plain(2, 3, 2))
+    assert {shard.data.shape for shard in found.y.addressable_shards} == {(3, 2, BATCH // 4, 2)}
+    for x, y in zip(found.x.addressable_shards, found.y.addressable_shards, strict=True):
+        assert x.device == y.device and x.index[:3] == y.index[:3]
+    assert labelled(0, 2, 0).y.shape == (2, 0, BATCH, 2)  # a phase that needs no images

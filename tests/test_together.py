@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import signal
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from ivg import build, checkpoint, data, devices, dispatch, evaluate, rundir, ru
 from ivg.errors import UserError
 from ivg.log import Log, read_metrics
 from ivg.methods import METHODS
+from ivg.players import Labelled
 
 STEPS, SEEDS = 8, (3, 4)
 # A batched product adds up in another order. Adam's eps of 1e-3 keeps it from blowing up the
@@ -233,6 +235,53 @@ def test_every_kind_of_images(kind):
         alone, first = jax.jit(one)(together.pick(states, i), held, batches[i], number, keys[i])
         np.testing.assert_array_equal(got["x"][i], alone["x"])
         assert metrics["G/first"][i] == first["G/first"]
+
+
+@pytest.mark.parametrize("kind", ["resident", "streamed", "drawn"])
+def test_labels_of_every_kind_of_images(kind):
+    """Each run gets, in its own order, the labels of its own images."""
+    count, shape, batch, per_step = 20, (4, 4, 1), 4, 2
+    pixels = np.tile(np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), (1, *shape))
+    sources = {
+        "resident": pixels,
+        "streamed": data.LazyImages(lambda i: pixels[i], count, shape),
+        "drawn": data.Rendered(
+            count,
+            shape,
+            lambda i, key: jnp.broadcast_to(i[:, None, None, None], (len(i), *shape)).astype("u1"),
+        ),
+    }
+    attributes = (np.arange(count)[:, None] >> np.arange(5)[None]) % 2 == 1
+
+    def step(state, xs, key):
+        assert isinstance(xs, Labelled)
+        return state, {"E/number": (xs.x[..., 0, 0, 0] + 1) * 127.5, "E/y": xs.y}
+
+    class Nobody(NamedTuple):
+        t: jax.Array
+
+    mesh = devices.make_mesh()
+    made = [
+        dispatch.make_feed(
+            sources[kind], seed=seed, batch_size=batch, mesh=mesh, attributes=attributes
+        )
+        for seed in SEEDS
+    ]
+    batches = [feed(3, 2, per_step) for _, feed in made]
+    call = together.over_runs(dispatch.make_dispatch(step, dispatch.reader(sources[kind])), 2)
+    keys = jax.random.split(jax.random.key(0), 2)
+    start = (Nobody(jnp.zeros(2)), np.int32(3), keys)
+    states, number, keys = devices.place_state(start, mesh)
+    _, metrics = call(states, made[0][0], batches, number, keys)
+    seen = np.round(np.asarray(metrics["E/number"])).astype(int)
+    assert seen.shape == (2, 2, per_step, batch)
+    np.testing.assert_array_equal(np.asarray(metrics["E/y"]) @ 2.0 ** np.arange(5), seen)
+    for own, seed in zip(seen, SEEDS, strict=True):
+        order = data.batches.indices(
+            count, seed=seed, batch_size=batch, first_batch=3, num_batches=2 * per_step
+        )
+        np.testing.assert_array_equal(own.reshape(order.shape), order)
+    assert (seen[0] != seen[1]).any()
 
 
 def test_a_sweep_over_hyper_parameters():
