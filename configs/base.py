@@ -166,7 +166,11 @@ def r_cvae() -> dict:
         network=dict(name="mlp", width=256),
         dim_z=512,  # thesis; c has 2 for each attribute
         image_std=2.0,  # of p(x|z, c), on pixels in [-1, 1]: 2 is unit variance on [0, 1]
-        epoch_steps=0,  # steps in an epoch of the learning rate; 0 = training images / batch_size
+        kl_c_start=1.0,  # weight of KL(q(c|x, y) || p(c|y)), linear from here to 1 ...
+        kl_c_steps=0,  # ... over so many steps; not in the thesis
+        # Steps in an epoch of the learning rate; 0 = training images / batch_size, for MMVAE too,
+        # whose steps take a second minibatch besides.
+        epoch_steps=0,
         optimizer=autoencoder(),
     )
 

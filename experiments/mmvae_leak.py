@@ -1,6 +1,8 @@
 """The leak table of rendered faces: what belongs into c and is there, and what leaked.
 
-Every true factor is predicted from c and from z, linearly and by boosted trees, as R^2 or accuracy.
+Every true factor is predicted linearly and by boosted trees, as R^2 or accuracy: from a draw of c,
+a draw of z, which are what the mutual information is of, and the mean of q(z | x), which may tell
+more: a trace smaller than the posterior's noise.
 Of the summary: attributes that the run learns from and what only they own (sub-attributes) belong
 into c and nowhere else, all others into z and nowhere else; a beard is one of these to a run that
 is told of glasses only. Scores there are shares of what can be gained above chance,
@@ -15,7 +17,8 @@ import numpy as np
 from experiments import mmvae_runs, reporting
 from experiments.running import Run
 
-CODES, MEANS = ("c", "z"), ("linear", "boosted")
+CODES, MEANS = ("c", "z", "z_mean"), ("linear", "boosted")
+HOME = ("c", "z")  # where factors belong
 # summary column -> code, role of the factors, whether they belong there
 QUESTIONS = {
     "attributes in c": ("c", "attribute", True),
@@ -24,10 +27,13 @@ QUESTIONS = {
     "attributes in z": ("z", "attribute", False),
     "sub-attributes in z": ("z", "sub-attribute", False),
     "the rest in c": ("c", "rest", False),
+    "attributes in z_mean": ("z_mean", "attribute", False),
+    "sub-attributes in z_mean": ("z_mean", "sub-attribute", False),
 }
 NOTE = """\
-Linear / boosted predictors of every true factor from c and from z, means over the seeds, on images
-held out; a sub-attribute on images that show its attribute. "in": where the factor belongs."""
+Linear / boosted predictors of every true factor from one draw of c, one of z and the mean of
+q(z|x), means over the seeds, on images held out; a sub-attribute on images that show its attribute.
+"in": where the factor belongs."""
 SUMMARY_NOTE = """\
 Summary: linear / boosted share of what can be gained above chance, (score - chance) / (1 - chance),
 at least 0, mean over the factors and over the seeds, +- sample standard deviation of the
@@ -54,7 +60,7 @@ def entry(key: tuple, group: Sequence[Run]) -> dict[str, Any]:
         "seeds": [run.task.seed for run in group],
         "factors": factors,
         "summary": {name: answer(tables, name) for name in QUESTIONS},
-        "worst": {code: worst(factors, code) for code in CODES},
+        "worst": {code: worst(factors, code) for code in HOME},
     }
 
 
@@ -78,7 +84,9 @@ def factor(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found["chance"] = reporting.summary(mmvae_runs.number(row["chance"]) for row in rows)["mean"]
     for code in CODES:
         found[code] = {
-            means: reporting.summary(mmvae_runs.number(row[code].get(means)) for row in rows)
+            means: reporting.summary(
+                mmvae_runs.number(row.get(code, {}).get(means)) for row in rows
+            )
             for means in MEANS
         }
     return found
@@ -86,7 +94,7 @@ def factor(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def share(row: Mapping[str, Any], code: str, means: str) -> float:
     """What is gained above chance, of what can be, in [0, 1]; NaN where there is no score."""
-    score, chance = (mmvae_runs.number(v) for v in (row[code].get(means), row["chance"]))
+    score, chance = (mmvae_runs.number(v) for v in (row.get(code, {}).get(means), row["chance"]))
     if chance >= 1.0:
         return float("nan")  # one value only: nothing can be gained
     gained = (score - chance) / (1.0 - chance)
@@ -166,7 +174,7 @@ def summary_table(entries: Sequence[Mapping[str, Any]]) -> str:
             cells.append(f"{linear} / {reporting.spread(found['boosted']) or 'nan'}")
         leaks = [
             f"{e['worst'][code]['factor']} in {code} ({e['worst'][code]['boosted_share']:.2f})"
-            for code in CODES
+            for code in HOME
             if e["worst"][code]
         ]
         lines.append([*cells, ", ".join(leaks)])
@@ -195,7 +203,7 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Any:
     from matplotlib.figure import Figure
 
     factors = {f["name"]: f for e in entries for f in e["factors"]}
-    figure = Figure((2.6 + 1.1 * 2 * len(entries), 1.4 + 0.24 * len(factors)), 150,
+    figure = Figure((2.6 + 0.9 * len(CODES) * len(entries), 1.4 + 0.24 * len(factors)), 150,
                     layout="constrained")  # fmt: skip
     axes = figure.add_subplot()
     columns = [(e, code) for code in CODES for e in entries]
@@ -212,7 +220,8 @@ def draw(entries: Sequence[Mapping[str, Any]]) -> Any:
     axes.set_xticks(range(len(columns)), [f"{code}\n{e['method']}" for e, code in columns])
     axes.set_yticks(range(len(factors)), [f"{n} (in {f['belongs']})" for n, f in factors.items()])
     axes.tick_params(labelsize=7)
-    axes.axvline(len(entries) - 0.5, color="white", linewidth=3)
+    for j in range(1, len(CODES)):
+        axes.axvline(j * len(entries) - 0.5, color="white", linewidth=3)
     axes.set_title("share above chance, boosted predictors", fontsize=8, loc="left")
     figure.colorbar(image, ax=axes, shrink=0.6).ax.tick_params(labelsize=7)
     return figure

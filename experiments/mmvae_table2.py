@@ -22,7 +22,7 @@ from experiments.running import Preset, Run
 
 PRESETS = {
     "smoke": Preset(20, 1, ("faces",), METHODS),
-    "cpu": Preset(4_000, 3, ("faces",), METHODS),
+    "cpu": Preset(3_000, 3, ("faces",), METHODS),
     "paper": Preset(312_500, 3, ("faces",), METHODS),
 }
 ENOUGH = 0.95  # of H(y) that c should hold

@@ -20,7 +20,7 @@ from experiments.running import Preset, Run
 
 PRESETS = {
     "smoke": Preset(20, 1, ("faces",), (0.0, 1.0)),
-    "cpu": Preset(4_000, 1, ("faces",), (0.0, 0.5, 1.0, 2.0)),
+    "cpu": Preset(3_000, 1, ("faces",), (0.0, 0.5, 1.0, 2.0)),
     "paper": Preset(312_500, 1, ("faces",), (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)),
 }
 SWEEPS = {"weight_zy": "beta, weight of I(z;y)", "weight_zc": "gamma, weight of I(z;c)"}

@@ -13,8 +13,10 @@ import numpy as np
 
 from ivg import data
 from ivg.data.batches import take
+from ivg.errors import UserError
 from ivg.examples import in_chunks, inputs, labels, unit
 from ivg.metrics import leakage
+from ivg.networks import check_classifier
 from ivg.players import Method
 from ivg.probes import classifier, mine
 
@@ -98,7 +100,7 @@ def joint_entropy(y: np.ndarray) -> float:
     """Entropy in bits of rows of binary labels [N, k], as often as each combination occurs."""
     _, counts = np.unique(y, axis=0, return_counts=True)
     p = counts / counts.sum()
-    return float(-(p * np.log2(p)).sum())
+    return float((p * np.log2(1.0 / p)).sum())
 
 
 def quick_information(
@@ -119,6 +121,24 @@ def quick_information(
         one = mine.estimate(*([s.sampled[a], s.sampled[b]] for s in splits), recipe=own, seed=0)
         values[f"info_{a}{b}"] = one.nats / math.log(2)
     return values
+
+
+def check(dataset: data.Dataset, limit: int) -> None:
+    """Raises UserError for data that could be trained on, but not scored afterwards.
+
+    Args:
+        dataset: with attributes.
+        limit: so many images of each split are scored.
+    """
+    check_classifier(dataset.image_shape)
+    for split, values in (("training", dataset.train), ("test", dataset.test)):
+        shown = values.attributes[:limit]
+        for name, column in zip(dataset.attribute_names, shown.T, strict=True):
+            if column.all() or not column.any():
+                raise UserError(
+                    f"the first {len(column)} {split} images are all alike in {name}; raise "
+                    "--config.attribute_scores.max_images."
+                )
 
 
 def swapped(

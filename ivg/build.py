@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import optax
 
-from ivg import data, devices
+from ivg import attribute_scores, data, devices
 from ivg.data.attributes import describe, require_attributes
 from ivg.errors import UserError
 from ivg.methods import ATTRIBUTE_METHODS, METHODS
@@ -45,6 +45,8 @@ AT_LEAST_ZERO = (
     "weight_zy",
     "weight_zc",
     "weight_entropy",
+    "kl_c_start",
+    "kl_c_steps",
 )
 ATTRIBUTE_COUNTS = ("estimates", "mine_width", "mine_depth", "mine_batch_size", "mine_steps")
 OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}
@@ -82,13 +84,23 @@ def optimizer(
     Raises:
         UserError: for another name.
     """
-    if name == "adam":
-        if milestone_factor != 1.0:
-            learning_rate = milestones(learning_rate, milestone_factor, epoch_steps)
-        return optax.adam(learning_rate, **options)
-    if name == "rmsprop":
-        return _rmsprop(learning_rate, **options)
-    raise UserError(f'there is no optimizer "{name}"; use "adam" or "rmsprop".')
+    known = {"adam": optax.adam, "rmsprop": _rmsprop}
+    if name not in known:
+        raise UserError(f'there is no optimizer "{name}"; use "adam" or "rmsprop".')
+    if name == "rmsprop" and milestone_factor != 1.0 or milestone_factor <= 0.0:
+        raise UserError(
+            f"milestone_factor={milestone_factor} cannot be used with {name}; give adam a positive "
+            "one, or set it to 1."
+        )
+    if milestone_factor != 1.0:
+        learning_rate = milestones(learning_rate, milestone_factor, epoch_steps)
+    try:
+        return known[name](learning_rate, **options)
+    except TypeError:
+        raise UserError(
+            f"the optimizer {name} does not take all of {', '.join(options)}; change its name "
+            "back, or write its whole section into a config file of your own."
+        ) from None
 
 
 def milestones(learning_rate: float, factor: float, epoch_steps: int) -> optax.Schedule:
@@ -222,6 +234,7 @@ def build(config: Mapping) -> Run:
     dataset = load_data(config)
     if config["method"] in ATTRIBUTE_METHODS:
         require_attributes(dataset, config["method"])
+        attribute_scores.check(dataset, config["attribute_scores"]["max_images"])
         if dataset.name != "celeba_glasses":  # which says so itself
             print("\n".join(describe(dataset)))
     method = make(

@@ -134,13 +134,13 @@ def evaluate(
         attributes: how attributes are scored, as in the config's section `attribute_scores`.
         header: fields to stand first in results.json, such as the step.
     """
-    score_key, picture_key = jax.random.split(key)
+    score_key, picture_key, attribute_key, swap_key = jax.random.split(key, 4)
     figures = workdir / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     written = []
     drawn = pictures(method, state, dataset, picture_key)
     if method.num_attributes:
-        drawn |= attribute_pictures.pictures(method, state, dataset, picture_key)
+        drawn |= attribute_pictures.pictures(method, state, dataset, swap_key)
     for name, picture in drawn.items():
         written.append(figures / f"{name}.png")
         plots.save(written[-1], picture)
@@ -151,7 +151,7 @@ def evaluate(
     )
     if method.num_attributes:
         results["attributes"], curves = attribute_scores.scores(
-            method, state, dataset, score_key, attributes
+            method, state, dataset, attribute_key, attributes
         )
         write_json(workdir / attribute_scores.CURVES, curves)
     results["figures"] = [str(path.relative_to(workdir)) for path in written]

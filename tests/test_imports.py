@@ -30,11 +30,11 @@ ALLOWED = {
     "probes": {"distributions", "losses", "networks", "players", "probes"},
     "examples": {"data", "players"},
     "pictures": {"data", "examples", "players", "plots", "scoring"},
-    "attribute_scores": {"data", "examples", "metrics", "players", "probes"},
+    "attribute_scores": {"data", "examples", "metrics", "networks", "players", "probes"},
     "attribute_pictures": {"data", "examples", "players", "plots"},
     "evaluate": {"attribute_pictures", "attribute_scores", "data", "examples", "log", "metrics"}
     | {"pictures", "players", "plots", "rundir", "scoring"},
-    "build": {"data", "devices", "methods", "players", "rundir", "scoring"},
+    "build": {"attribute_scores", "data", "devices", "methods", "players", "rundir", "scoring"},
     "dispatch": {"data", "devices", "players"},
     "together": {"devices", "players"},
     "train": {

@@ -30,6 +30,7 @@ class CSVAE(NamedTuple):
     E: Player
     G: Player
     q_y: Player
+    t: jax.Array  # int32 []
 
 
 class Game(NamedTuple):
@@ -62,7 +63,7 @@ def step(game: Game, s: CSVAE, xs: Labelled, key: jax.Array) -> tuple[CSVAE, Met
 
     def loss(phi, theta):
         latents, e_stats = r_cvae.infer(model, phi, s.E.stats, batch, key)
-        value, (g_stats, parts) = r_cvae.negative_elbo(model, theta, s.G.stats, batch, latents)
+        value, (g_stats, parts) = r_cvae.negative_elbo(model, theta, s.G.stats, s.t, batch, latents)
         logits, _ = game.q_y.train(s.q_y.params, s.q_y.stats, latents.z)
         negentropy = jnp.mean(information.label_negentropy(logits))
         parts = parts | {"E/label_negentropy": negentropy}
@@ -72,6 +73,7 @@ def step(game: Game, s: CSVAE, xs: Labelled, key: jax.Array) -> tuple[CSVAE, Met
     return s._replace(
         E=descend(s.E, grads[0], model.tx["E"], e_stats),
         G=descend(s.G, grads[1], model.tx["G"], g_stats),
+        t=s.t + 1,
     ), parts | predictor_parts
 
 
@@ -80,7 +82,7 @@ def init(game: Game, key: jax.Array) -> CSVAE:
     model_key, predictor_key = jax.random.split(key)
     s = r_cvae.init(game.model, model_key)
     weights = game.q_y.init(predictor_key, jnp.zeros((2, game.model.dim_z)))
-    return CSVAE(E=s.E, G=s.G, q_y=player(*weights, game.model.tx["q_y"]))
+    return CSVAE(E=s.E, G=s.G, q_y=player(*weights, game.model.tx["q_y"]), t=s.t)
 
 
 def csvae(
@@ -92,14 +94,16 @@ def csvae(
     num_attributes: int,
     dim_z: int = 512,
     image_std: float = 2.0,
+    kl_c_start: float = 1.0,
+    kl_c_steps: int = 0,
     weight_entropy: float = 1.0,
     statistics: Mapping[str, int] | None = None,
 ) -> Method:
     """CSVAE; the defaults are the thesis'.
 
     Args:
-        image_shape, batch_size, network, num_attributes, dim_z, image_std: as of
-            `r_cvae.r_cvae`.
+        image_shape, batch_size, network, num_attributes, dim_z, image_std, kl_c_start, kl_c_steps:
+            as of `r_cvae.r_cvae`.
         tx: an optimiser for each of "E", "G", "q_y".
         weight_entropy: weight of the predictor's negative entropy in the encoder's objective.
         statistics: width and depth of the predictor; None for 512 and 7.
@@ -115,6 +119,8 @@ def csvae(
         dim_z=dim_z,
         num_attributes=num_attributes,
         image_std=image_std,
+        kl_c_start=kl_c_start,
+        kl_c_steps=kl_c_steps,
     )
     q_y = net.label_network(num_attributes, **(statistics or {}))
     game = Game(model, q_y, weight_entropy)

@@ -47,6 +47,7 @@ class MMVAE(NamedTuple):
     T_zy: Player
     T_zc: Player
     log_averages: dict[str, jax.Array]  # of mean exp T(product), per network, float32 []
+    t: jax.Array  # int32 []
 
 
 class Game(NamedTuple):
@@ -128,7 +129,9 @@ def objective(
     """What encoder and decoder descend: negative ELBO and the weighted bounds, networks fixed."""
     latents, pair, e_stats = infer_pair(game, phi, s.E.stats, xs, key)
     batch = r_cvae.first(xs)
-    value, (g_stats, parts) = r_cvae.negative_elbo(game.model, theta, s.G.stats, batch, latents)
+    value, (g_stats, parts) = r_cvae.negative_elbo(
+        game.model, theta, s.G.stats, s.t, batch, latents
+    )
     joint, product = samples(pair)
     for name, weight in game.weights.items():
         t = scores(game, getattr(s, name).params, joint[name], product[name])
@@ -146,6 +149,7 @@ def step(game: Game, s: MMVAE, xs: Labelled, key: jax.Array) -> tuple[MMVAE, Met
     return s._replace(
         E=descend(s.E, grads[0], game.model.tx["E"], e_stats),
         G=descend(s.G, grads[1], game.model.tx["G"], g_stats),
+        t=s.t + 1,
     ), parts | info_parts
 
 
@@ -163,7 +167,7 @@ def init(game: Game, key: jax.Array) -> MMVAE:
         for name, k in zip(NETWORKS, keys, strict=True)
     }
     averages = {name: jnp.zeros(()) for name in NETWORKS}
-    return MMVAE(E=s.E, G=s.G, log_averages=averages, **networks)
+    return MMVAE(E=s.E, G=s.G, log_averages=averages, t=s.t, **networks)
 
 
 def mmvae(
@@ -175,6 +179,8 @@ def mmvae(
     num_attributes: int,
     dim_z: int = 512,
     image_std: float = 2.0,
+    kl_c_start: float = 1.0,
+    kl_c_steps: int = 0,
     weight_cy: float = 0.0,
     weight_zy: float = 1.0,
     weight_zc: float = 1.0,
@@ -185,8 +191,8 @@ def mmvae(
     """MMVAE; the defaults are the thesis'.
 
     Args:
-        image_shape, batch_size, network, num_attributes, dim_z, image_std: as of
-            `r_cvae.r_cvae`.
+        image_shape, batch_size, network, num_attributes, dim_z, image_std, kl_c_start, kl_c_steps:
+            as of `r_cvae.r_cvae`.
         tx: an optimiser for each of "E", "G", "T_cy", "T_zy", "T_zc".
         weight_cy: alpha, of I(c; y), which is raised.
         weight_zy: beta, of I(z; y), which is lowered.
@@ -213,6 +219,8 @@ def mmvae(
         dim_z=dim_z,
         num_attributes=num_attributes,
         image_std=image_std,
+        kl_c_start=kl_c_start,
+        kl_c_steps=kl_c_steps,
     )
     weights = {"T_cy": -weight_cy, "T_zy": weight_zy, "T_zc": weight_zc}
     T = net.statistics_network(**(statistics or {}))
