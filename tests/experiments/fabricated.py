@@ -101,7 +101,8 @@ def make_attribute_run(
 def leak_row(name: str, kind: str, c: tuple, z: tuple, *, measure="R2", chance=0.0) -> dict:
     """A line of the leak table; c and z are (linear, boosted)."""
     owner = "glasses" if kind == "sub-attribute" else ""
-    codes = {n: dict(zip(("linear", "boosted"), v, strict=True)) for n, v in (("c", c), ("z", z))}
+    scores = {"c": c, "z": z, "z_mean": z}
+    codes = {n: dict(zip(("linear", "boosted"), v, strict=True)) for n, v in scores.items()}
     return {
         "name": name,
         "kind": kind,

@@ -64,7 +64,7 @@ def runs(tmp_path):
 
 def test_estimates_stand_beside_the_thesis(runs):
     page, content, _ = write(mmvae_table2, runs, "--seeds=2")
-    row = cells(page, "`mmvae`", "4,000", "2")
+    row = cells(page, "`mmvae`", "3,000", "2")
     spread = "0.014 (seeds), 0.014 (estimates)"
     assert row[3:5] == ["1.000", "0.97"]
     assert row[5:11] == [
@@ -73,8 +73,8 @@ def test_estimates_stand_beside_the_thesis(runs):
         f"0.410 +- {spread}", "0.400 +- 0.025",
     ]  # fmt: skip
     assert row[11] == (
-        "rendered faces; 4,000 steps of 64, not 234,000 of 128; network width 0.5; "
-        "dim z 64, not 512; adversary 3 x 128, not 7 x 512; its learning rate 0.0001, not 1e-05; "
+        "rendered faces; 3,000 steps of 64, not 234,000 of 128; network width 0.25; "
+        "dim z 64, not 512; adversary 3 x 128, not 7 x 512; its learning rate 0.001, not 1e-05; "
         "2 estimates, not 5"
     )
     assert "adversary" not in cells(page, "`r_cvae`")[11]
@@ -124,7 +124,7 @@ def test_what_is_missing_is_said(runs):
         (folder.parent / f"moved_{folder.name}" / "config.json").unlink()
     page, content, _ = write(mmvae_table2, runs)
     assert content["missing"] == [
-        "`faces_mmvae_7`: unfinished, logged until step 800 of 4,000",
+        "`faces_mmvae_7`: unfinished, logged until step 800 of 3,000",
         "`faces_r_cvae`, seed 2: not started",
         "`faces_csvae`, seeds 0, 1, 2: not started",
         "`faces_mmvae`, seed 2: not started",
@@ -182,14 +182,15 @@ def test_leaks_over_seeds_and_their_summary(tmp_path):
     page, content, out = write(mmvae_table2, tmp_path / "runs", "--methods=mmvae", "--seeds=2")
     leak = page.split("## What should be in c")[1]
     assert cells(leak, "skin")[1:] == ["nuisance", "", "z", "R^2", "0.00", "-0.20 / 0.20",
-                                       "0.90 / 0.95"]  # fmt: skip
+                                       "0.90 / 0.95", "0.90 / 0.95"]  # fmt: skip
     assert cells(leak, "frame")[2:6] == ["glasses", "c", "accuracy", "0.40"]
-    assert cells(leak, "frame")[6:] == ["0.50 / 0.70", "0.40 / 0.55"]
-    summary = cells(leak, "`mmvae`", "4,000", "2")
+    assert cells(leak, "frame")[6:] == ["0.50 / 0.70", "0.40 / 0.55", "0.40 / 0.55"]
+    summary = cells(leak, "`mmvae`", "3,000", "2")
     # attributes in c: linear (0.99 - 0.5) / 0.5; sub-attributes: frame (0.7 - 0.4) / 0.6 = 0.5
     assert summary[3:6] == ["0.98 / 1.00 +- 0.00", "0.28 / 0.60 +- 0.07", "0.70 / 0.90 +- 0.00"]
     assert summary[6:9] == ["0.20 / 0.50 +- 0.00", "0.05 / 0.23 +- 0.00", "0.00 / 0.25 +- 0.07"]
-    assert summary[9] == "gaze in c (0.30), glasses in z (0.50)"
+    assert summary[9:11] == ["0.20 / 0.50 +- 0.00", "0.05 / 0.23 +- 0.00"]  # the mean of z
+    assert summary[11] == "gaze in c (0.30), glasses in z (0.50)"
     assert content["leak"][0]["factors"][3]["c"]["boosted"]["values"] == [0.1, 0.3]
     assert picture(out / "mmvae_table2_leak.png").shape[0] > 200
 
@@ -197,15 +198,18 @@ def test_leaks_over_seeds_and_their_summary(tmp_path):
 def test_leaks_of_methods_stand_beside_each_other(runs):
     page, content, _ = write(mmvae_table2, runs, "--seeds=2")
     assert [entry["method"] for entry in content["leak"]] == ["r_cvae", "csvae", "mmvae"]
-    assert cells(page, "factor")[6:] == ["`r_cvae` c", "`r_cvae` z", "`csvae` c", "`csvae` z",
-                                         "`mmvae` c", "`mmvae` z"]  # fmt: skip
+    assert cells(page, "factor")[6:] == [
+        f"`{method}` {code}"
+        for method in ("r_cvae", "csvae", "mmvae")
+        for code in ("c", "z", "z_mean")
+    ]
 
 
 def test_scores_that_are_absent_are_no_zeros(tmp_path):
     rows = [leak_row("skin", "nuisance", (0.1, None), (0.9, None))]  # linear predictors only
     make_attribute_run(tmp_path / "runs", task("mmvae"), around(BITS["mmvae"]), leak=rows)
     page, content, _ = write(mmvae_table2, tmp_path / "runs", "--methods=mmvae", "--seeds=1")
-    assert cells(page, "skin")[6:] == ["0.10 / nan", "0.90 / nan"]
+    assert cells(page, "skin")[6:] == ["0.10 / nan", "0.90 / nan", "0.90 / nan"]
     assert content["leak"][0]["summary"]["the rest in c"]["boosted"]["mean"] is None
     assert content["leak"][0]["worst"] == {"c": None, "z": None}
 
@@ -234,10 +238,10 @@ def test_swaps_stand_beside_the_thesis(runs):
     (runs / "faces_mmvae_0" / "figures" / "swap_glasses.png").write_bytes(b"a picture")
     page, content, out = write(mmvae_table3, runs, "--seeds=2")
     assert (out / "mmvae_table3_mmvae_glasses.png").read_bytes() == b"a picture"
-    assert "![mmvae, glasses: seed 0, step 4,000](mmvae_table3_mmvae_glasses.png)" in page
-    row = cells(page, "`mmvae`", "4,000", "glasses", "2")
+    assert "![mmvae, glasses: seed 0, step 3,000](mmvae_table3_mmvae_glasses.png)" in page
+    row = cells(page, "`mmvae`", "3,000", "glasses", "2")
     assert row[4:8] == ["91.00 +- 1.41", "90.00 92.00", "98.50 +- 0.00", "97.17"]
-    assert row[8].startswith("rendered faces; 4,000 steps") and "estimates" not in row[8]
+    assert row[8].startswith("rendered faces; 3,000 steps") and "estimates" not in row[8]
     assert content["rows"][0]["refused"] == {} and "Refused" not in page
 
 
@@ -266,5 +270,5 @@ def test_each_attribute_has_a_row(tmp_path):
     make_attribute_run(tmp_path / "runs", task("mmvae"), around(BITS["mmvae"]), swap=both)
     page, content, _ = write(mmvae_table3, tmp_path / "runs", "--seeds=1")
     assert [row["attribute"] for row in content["rows"]] == ["glasses", "beard"]
-    assert cells(page, "`mmvae`", "4,000", "beard")[4] == "50.00"
+    assert cells(page, "`mmvae`", "3,000", "beard")[4] == "50.00"
     assert cells(page, "`r_cvae`")[3:5] == ["0", "no run yet"]
