@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ivg import data
@@ -23,32 +24,57 @@ from ivg.probes import classifier, mine
 CURVES = "information_curves.json"
 PAIRS = (("c", "y"), ("z", "y"), ("z", "c"))
 QUICK_IMAGES = 5_000  # of each split, on the way
+ENOUGH_ROWS, MOST_DRAWS = 20_000, 20  # draws for networks to be trained on; of one image
 
 
 class Latents(NamedTuple):
-    """What a split's images are to the method, one row per image."""
+    """What a split's images are to the method.
 
-    sampled: dict[str, np.ndarray]  # one draw each of "c" [N, 2k] and "z" [N, dim_z], and "y"
-    means: dict[str, np.ndarray]  # the posteriors' means of "c" and "z"
+    sampled: draws of "c" [R, 2k] and "z" [R, dim_z], and "y" [R, k]: `draws` sets of the N images,
+        one after the other.
+    means: the posteriors' means of "c" and "z", a row per image.
+    draws: R / N.
+    """
+
+    sampled: dict[str, np.ndarray]
+    means: dict[str, np.ndarray]
+    draws: int = 1
 
 
-def latents(method: Method, state, split: data.Split, key: jax.Array, limit: int) -> Latents:
-    """Codes of the first images of a split, `limit` at most."""
+def latents(
+    method: Method, state, split: data.Split, key: jax.Array, limit: int, *, rows: int = 0
+) -> Latents:
+    """Codes of the first images of a split, `limit` at most.
+
+    Args:
+        method, state, split: whose codes, of what.
+        key: of the draws.
+        limit: so many images at most.
+        rows: so many draws at least; 0 for one draw of each image. The thesis takes one of each of
+            its 30,000 training images. Of few images several are needed, or networks learn the
+            posterior's noise by heart and find nothing.
+    """
     n = min(len(split.images), limit)
+    draws = min(max(1, math.ceil(rows / n)), MOST_DRAWS)
 
     @jax.jit
     def encode(s, x, numbers):
-        drawn = method.posterior(s, x, jax.random.fold_in(key, numbers[0]))
-        means = method.encode(s, x)
-        return {f"drawn/{k}": v for k, v in drawn.items()} | {f"mean/{k}": means[k] for k in means}
+        keys = jax.random.split(jax.random.fold_in(key, numbers[0]), draws)
+        # Not a loop on the device: the encoder is compiled once, and a CPU is slow at convolutions
+        # inside of loops.
+        sets = [method.posterior(s, x, one) for one in keys]
+        drawn = {f"drawn/{k}": jnp.stack([one[k] for one in sets], axis=1) for k in sets[0]}
+        return drawn | {f"mean/{name}": v for name, v in method.encode(s, x).items()}
 
-    rows = in_chunks(
+    found = in_chunks(
         lambda x, i: encode(state, x, i), n, lambda i: inputs(method, split, i), lambda i: i
     )
-    return Latents(
-        {name: rows[f"drawn/{name}"] for name in ("c", "z")} | {"y": labels(split, np.arange(n))},
-        {name: rows[f"mean/{name}"] for name in ("c", "z")},
-    )
+    sampled = {
+        name: np.swapaxes(found[f"drawn/{name}"], 0, 1).reshape(draws * n, -1)
+        for name in ("c", "z")
+    }
+    sampled["y"] = np.tile(labels(split, np.arange(n)), (draws, 1))
+    return Latents(sampled, {name: found[f"mean/{name}"] for name in ("c", "z")}, draws)
 
 
 def recipe(options: Mapping, steps: int) -> mine.Recipe:
@@ -72,19 +98,20 @@ def information(train: Latents, test: Latents, options: Mapping) -> tuple[dict, 
     curves = {}
     for pair in PAIRS:
         name = ";".join(pair)
-        found = [
-            mine.estimate(
-                [train.sampled[part] for part in pair],
-                [test.sampled[part] for part in pair],
-                recipe=own,
-                seed=seed,
-            )
-            for seed in range(options["estimates"])
-        ]
+        found = [estimate(train, test, pair, own, seed) for seed in range(options["estimates"])]
         result[name] = mine.summary(found)
         curves[name] = [bits(one) for one in found]
-    rows = {"train_rows": len(train.sampled["y"]), "test_rows": len(test.sampled["y"])}
-    return result | {"recipe": own._asdict() | rows, "curves": CURVES}, curves
+    used = {"draws": train.draws, "train_rows": len(train.sampled["y"])}
+    used |= {"test_rows": len(test.sampled["y"])}
+    return result | {"recipe": own._asdict() | used, "curves": CURVES}, curves
+
+
+def estimate(
+    train: Latents, test: Latents, pair: tuple[str, str], own: mine.Recipe, seed: int
+) -> mine.Estimate:
+    """One estimate of the information of a pair of codes."""
+    pairs = ([split.sampled[part] for part in pair] for split in (train, test))
+    return mine.estimate(*pairs, recipe=own, seed=seed, draws=train.draws)
 
 
 def bits(estimate: mine.Estimate) -> dict[str, list]:
@@ -111,14 +138,13 @@ def quick_information(
     Returns:
         "info_cy", "info_zy", "info_zc", bits.
     """
-    splits = [
-        latents(method, state, split, jax.random.fold_in(key, i), QUICK_IMAGES)
-        for i, split in enumerate((dataset.train, dataset.test))
-    ]
+    train_key, test_key = jax.random.split(key)
+    train = latents(method, state, dataset.train, train_key, QUICK_IMAGES, rows=ENOUGH_ROWS)
+    test = latents(method, state, dataset.test, test_key, QUICK_IMAGES)
     own = recipe(options, options["quick_steps"])
     values = {}
     for a, b in PAIRS:
-        one = mine.estimate(*([s.sampled[a], s.sampled[b]] for s in splits), recipe=own, seed=0)
+        one = estimate(train, test, (a, b), own, seed=0)
         values[f"info_{a}{b}"] = one.nats / math.log(2)
     return values
 
@@ -160,11 +186,11 @@ def swapped(
         c = method.attribute_prior(jax.random.fold_in(key, numbers[0]), y)
         size = c.shape[-1] // method.num_attributes
         own = np.arange(c.shape[-1]) // size == attribute
-        codes["c"] = jax.numpy.where(own[None], c, codes["c"])
+        codes["c"] = jnp.where(own[None], c, codes["c"])
         return {"x": method.generate(s, codes), "y": y}
 
     out = in_chunks(
-        lambda x, i: swap(state, jax.tree.map(jax.numpy.asarray, x), i),
+        lambda x, i: swap(state, jax.tree.map(jnp.asarray, x), i),
         n,
         lambda i: inputs(method, dataset.test, i),
         lambda i: i,
@@ -206,7 +232,8 @@ def leak(train: Latents, test: Latents, dataset: data.Dataset) -> list[dict]:
         dataset.train.factors[: len(train.means["c"])],
         dataset.test.factors[: len(test.means["c"])],
     )
-    codes = {name: (train.sampled[name], test.sampled[name]) for name in ("c", "z")}
+    n = len(factors[0])  # the first draw of each
+    codes = {name: (train.sampled[name][:n], test.sampled[name]) for name in ("c", "z")}
     codes |= {f"{name}_mean": (train.means[name], test.means[name]) for name in ("c", "z")}
     return leakage.leak_table(
         {
@@ -228,7 +255,7 @@ def scores(
     """
     train_key, test_key, swap_key = jax.random.split(key, 3)
     limit = options["max_images"]
-    train = latents(method, state, dataset.train, train_key, limit)
+    train = latents(method, state, dataset.train, train_key, limit, rows=ENOUGH_ROWS)
     test = latents(method, state, dataset.test, test_key, limit)
     found, curves = information(train, test, options)
     result = {

@@ -36,18 +36,9 @@ FACTORS = (
     Factor("tone", "nuisance"),
     Factor("hue", "nuisance", values=HUES),
 )
-OPTIONS = {
-    "estimates": 2,
-    "mine_width": 64,
-    "mine_depth": 2,
-    "mine_learning_rate": 3e-3,
-    "mine_batch_size": 256,
-    "mine_steps": 300,
-    "quick_steps": 200,
-    "classifier_steps": 7,
-    "max_images": 10_000,
-    "leak": "all",
-}
+OPTIONS = dict(estimates=2, mine_width=64, mine_depth=2, mine_learning_rate=3e-3)
+OPTIONS |= dict(mine_batch_size=256, mine_steps=300, quick_steps=200, classifier_steps=7)
+OPTIONS |= dict(max_images=10_000, leak="all")
 
 
 def means(s, batch: Labelled):
@@ -258,13 +249,15 @@ def test_information_curves_are_those_of_the_estimates_in_bits():
 def test_quick_information_is_one_short_estimate_of_each_pair(monkeypatch):
     asked = []
 
-    def estimate(train, test, *, recipe, seed):
-        asked.append((train, test))
+    def estimate(train, test, *, recipe, seed, draws):
+        assert draws == 2 and len(train[0]) == 160
+        asked.append(([array[:80] for array in train], test))
         assert (recipe.steps, recipe.width, seed) == (200, 64, 0)
         return mine.Estimate(math.log(2) * len(asked), *np.zeros((3, 1)))
 
     monkeypatch.setattr(attribute_scores.mine, "estimate", estimate)
     monkeypatch.setattr(attribute_scores, "QUICK_IMAGES", 80)
+    monkeypatch.setattr(attribute_scores, "ENOUGH_ROWS", 100)
     found = attribute_scores.quick_information(TOY, STATE, dataset(), KEY, OPTIONS)
     assert found == pytest.approx({"info_cy": 1.0, "info_zy": 2.0, "info_zc": 3.0})
     splits = dataset().train, dataset().test
@@ -275,6 +268,16 @@ def test_quick_information_is_one_short_estimate_of_each_pair(monkeypatch):
             for name, array in zip(pair, arrays, strict=True):
                 np.testing.assert_allclose(array, codes[name], atol=2 * NOISE)
                 assert (np.abs(array - codes[name]).mean() > 0.5 * NOISE) == (name != "y")
+
+
+def test_several_draws_of_few_images_are_whole_sets_one_after_the_other():
+    one = attribute_scores.latents(TOY, STATE, dataset().train, KEY, 50)
+    many = attribute_scores.latents(TOY, STATE, dataset().train, KEY, 50, rows=120)
+    assert (one.draws, many.draws) == (1, 3)
+    for name, rows in many.sampled.items():
+        sets = rows.reshape(3, 50, -1)
+        np.testing.assert_allclose(sets, np.stack([one.sampled[name]] * 3), atol=4 * NOISE)
+        assert (np.ptp(sets, axis=0).mean() > 0.5 * NOISE) == (name != "y")
 
 
 # ---- swaps ---------------------------------------------------------------------------------------

@@ -96,7 +96,9 @@ class _Learner(NamedTuple):
     t: jax.Array  # steps done
 
 
-def estimate(train: Sequence, test: Sequence, *, recipe: Recipe, seed: int) -> Estimate:
+def estimate(
+    train: Sequence, test: Sequence, *, recipe: Recipe, seed: int, draws: int = 1
+) -> Estimate:
     """A lower estimate of I(a; b) in nats.
 
     Args:
@@ -104,6 +106,8 @@ def estimate(train: Sequence, test: Sequence, *, recipe: Recipe, seed: int) -> E
         test: a and b that no choice has seen, `[M, n]` and `[M, m]`.
         recipe: how the network is trained.
         seed: of its initial weights, its minibatches and the split.
+        draws: training rows are so many draws for each of N / draws examples, one whole set of
+            examples after the other; validation is by example.
 
     Returns:
         The estimate. One recipe is compiled once for all arrays of the same shapes.
@@ -114,8 +118,13 @@ def estimate(train: Sequence, test: Sequence, *, recipe: Recipe, seed: int) -> E
     """
     train, test = _checked("train", train), _checked("test", test)
     _require_fit(train, test, recipe)
+    if draws < 1 or len(train.a) % draws or len(train.a) // draws < FEWEST_ROWS:
+        raise UserError(
+            f"{len(train.a)} training rows are not {draws} draws each of at least {FEWEST_ROWS} "
+            "examples: give whole sets of draws"
+        )
     rng = np.random.default_rng(seed)
-    fit, validation, test = _prepared(train, test, rng)
+    fit, validation, test = _prepared(train, test, draws, rng)
     size = len(validation.a)
     rotations = _rotations(size, VALIDATION_PAIRS, rng)
     known = Pairs(fit.a[:size], fit.b[:size])
@@ -194,13 +203,17 @@ def _require_fit(train: Pairs, test: Pairs, recipe: Recipe) -> None:
         raise UserError(f"averaging of a MINE recipe must be in [0, 1), not {recipe.averaging}")
 
 
-def _prepared(train: Pairs, test: Pairs, rng: np.random.Generator) -> tuple[Pairs, Pairs, Pairs]:
+def _prepared(
+    train: Pairs, test: Pairs, draws: int, rng: np.random.Generator
+) -> tuple[Pairs, Pairs, Pairs]:
     """Training, validation and test rows, each in a random order, standardised, on the device."""
-    order, test_order = rng.permutation(len(train.a)), rng.permutation(len(test.a))
-    held = max(2, round(VALIDATION_SHARE * len(order)))
+    count = len(train.a) // draws
+    order, test_order = rng.permutation(count), rng.permutation(len(test.a))
+    held = max(2, round(VALIDATION_SHARE * count))
+    fitted = (order[held:][None] + count * np.arange(draws)[:, None]).reshape(-1)
     columns = []
     for known, unknown in zip(train, test, strict=True):
-        fit = known[order[held:]]
+        fit = known[fitted]
         parts = (fit, known[order[:held]], unknown[test_order])
         columns.append([_standardised(part, like=fit) for part in parts])
     fit, validation, test = (Pairs(*part) for part in zip(*columns, strict=True))
