@@ -19,6 +19,7 @@ def get_config(method: str = "mmvae"):
     config = base.get_config(method)
     config.data.name = "faces"
     config.data.image_size = 64
+    config.data.in_memory = "yes"  # rendered once, some seconds; "auto" draws each batch anew
     config.num_steps = 3_000  # 4.8 epochs of 40,000 images
     config.eval_every = 1_000
     config.log_every = 50

@@ -51,7 +51,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "log_every": 50,
         "eval_every": 1_000,
         "checkpoint_every": 1_000,
-        "data.in_memory": "yes",
         "METHOD.network.width": 0.25,
         "METHOD.dim_z": 64,
         "METHOD.epoch_steps": 625,
@@ -113,6 +112,9 @@ def parser_of(
     parser.add_argument(
         "--data_dir", type=pathlib.Path, help="of celeba_glasses: a tfds directory, zip or folder"
     )
+    parser.add_argument(
+        "--kl_c_start", type=float, help="of c's divergence instead of the preset's; 1: as later"
+    )
     if methods:
         parser.add_argument("--methods", help=f"with commas: {', '.join(METHODS)}")
     return parser
@@ -138,14 +140,22 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
         args.methods = (
             own if args.methods is None else options.names("--methods", args.methods, METHODS)
         )
+    if args.kl_c_start is not None and args.kl_c_start < 0:
+        raise UserError(f"--kl_c_start={args.kl_c_start} must be at least 0.")
     if args.data_dir is not None and not args.data_dir.exists() and not args.table_only:
         raise UserError(f"--data_dir={args.data_dir} does not exist; name CelebA's zip or folder.")
     return args
 
 
 def stem(args: argparse.Namespace) -> str:
-    """The name of what the script writes: its own, and the data set's unless that is faces."""
-    return args.script if args.data == ("faces",) else f"{args.script}_{args.data[0]}"
+    """The name of what the script writes: its own, the data set's unless that is faces, options."""
+    name = args.script if args.data == ("faces",) else f"{args.script}_{args.data[0]}"
+    return name + start_words(args)
+
+
+def start_words(args: argparse.Namespace) -> str:
+    """What --kl_c_start adds to the names of files and directories."""
+    return "" if args.kl_c_start is None else f"_klc{args.kl_c_start:g}"
 
 
 def make_task(
@@ -172,7 +182,9 @@ def make_task(
     config.seed, config.num_steps = seed, args.num_steps
     if data == "celeba_glasses" and args.data_dir is not None:
         config.data.dir = str(args.data_dir)
-    group = f"{data}_{method}"
+    group = f"{data}_{method}{start_words(args)}"
+    if args.kl_c_start is not None:
+        config[method].kl_c_start = args.kl_c_start
     if weights is not None:
         config[method].weight_zy, config[method].weight_zc = map(float, weights)
         group += f"_zy{weights[0]:g}_zc{weights[1]:g}"
@@ -217,7 +229,9 @@ def grouped(runs: Sequence[Run], key: Any) -> dict[tuple, list[Run]]:
 def measured_with(run: Run) -> str:
     """The estimates' recipe, as a key."""
     found = attributes(run)["information"]
-    return json.dumps([found.get("recipe"), len(found["c;y"]["values"])], sort_keys=True)
+    # Of runs that were scored before several draws could be taken, one was.
+    recipe = {"draws": 1} | (found.get("recipe") or {})
+    return json.dumps([recipe, len(found["c;y"]["values"])], sort_keys=True)
 
 
 def estimates(runs: Sequence[Run], pair: str) -> dict[str, Any]:
@@ -302,6 +316,9 @@ def training(run: Run) -> list[str]:
         words.append(f"network width {width:g}")
     if own["dim_z"] != PAPER_DIM_Z:
         words.append(f"dim z {own['dim_z']}, not {PAPER_DIM_Z}")
+    if own.get("kl_c_steps") and own["kl_c_start"] != 1.0:
+        start, steps = own["kl_c_start"], own["kl_c_steps"]
+        words.append(f"weight of c's KL from {start:g} to 1 over {steps:,} steps, not 1")
     # MMVAE's three networks and CSVAE's predictor
     if (layers := own.get("statistics")) and (layers["width"], layers["depth"]) != PAPER_NETWORK:
         words.append(f"adversary {layers['depth']} x {layers['width']}, not 7 x 512")

@@ -74,7 +74,8 @@ def test_estimates_stand_beside_the_thesis(runs):
     ]  # fmt: skip
     assert row[11] == (
         "rendered faces; 3,000 steps of 64, not 234,000 of 128; network width 0.25; "
-        "dim z 64, not 512; adversary 3 x 128, not 7 x 512; its learning rate 0.001, not 1e-05; "
+        "dim z 64, not 512; weight of c's KL from 10 to 1 over 1,000 steps, not 1; "
+        "adversary 3 x 128, not 7 x 512; its learning rate 0.001, not 1e-05; "
         "2 estimates, not 5"
     )
     assert "adversary" not in cells(page, "`r_cvae`")[11]
