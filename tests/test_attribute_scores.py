@@ -359,7 +359,7 @@ def test_leak_scores_a_sub_attribute_only_where_it_shows():
 
 def test_scores_are_what_results_json_holds(judge, monkeypatch):
     monkeypatch.setattr(attribute_scores, "information", lambda *_: measured())
-    monkeypatch.setattr(attribute_scores, "latents", lambda *_: None)
+    monkeypatch.setattr(attribute_scores, "latents", lambda *_, **__: None)
     monkeypatch.setattr(attribute_scores, "leak", lambda *_: list(leaks().values()))
     options = OPTIONS | {"max_images": 650}
     result, curves = attribute_scores.scores(TOY, STATE, dataset(), KEY, options)
@@ -390,8 +390,9 @@ def test_scores_take_the_first_images_of_each_split(monkeypatch):
     result, curves = attribute_scores.scores(TOY, STATE, dataset(), KEY, few)
     assert curves == {}
     for found, part in zip(taken, (dataset().train, dataset().test), strict=True):
-        np.testing.assert_array_equal(found.sampled["y"], part.attributes[:60])
+        sets = [part.attributes[:60]] * found.draws
+        np.testing.assert_array_equal(found.sampled["y"], np.concatenate(sets))
         expected = true_means(part.images[:60], part.attributes[:60])
         np.testing.assert_allclose(found.means["z"], expected["z"], atol=1e-5)
-    noise = [found.sampled["z"] - found.means["z"] for found in taken]
+    noise = [found.sampled["z"][:60] - found.means["z"] for found in taken]
     assert np.abs(noise[0] - noise[1]).mean() > 0.5 * NOISE  # the splits' draws differ

@@ -92,7 +92,7 @@ def test_numbers_of_a_grid_are_spread_and_always_the_same():
 
 
 def test_unit_is_the_scale_of_the_training():
-    found = pictures.unit(np.array([0, 51, 255], np.uint8))
+    found = examples.unit(np.array([0, 51, 255], np.uint8))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [-1.0, -0.6, 1.0], atol=1e-6)
 
@@ -151,7 +151,7 @@ def test_traversal_of_images_moves_one_of_their_codes(count):
     """Also of a set with fewer images than are asked for."""
     method, known = toy(codes="c"), dataset(count, width=DIMS)
     chosen = known.test.images[examples.chosen(known, 3)]
-    blocks = [shown(moved(4 * pictures.unit(x)[0, :, 0], [1, 2, 0], 10)) for x in chosen]
+    blocks = [shown(moved(4 * examples.unit(x)[0, :, 0], [1, 2, 0], 10)) for x in chosen]
     expected = plots.traversal(
         np.concatenate(blocks, axis=1),
         row_labels=["c2 3.00", "c3 1.12", "c1 0.25"],
@@ -172,7 +172,7 @@ def test_class_traversal_has_a_row_per_class():
 
 
 def test_reconstruct_and_interpolate():
-    x = pictures.unit(dataset(4).test.images)
+    x = examples.unit(dataset(4).test.images)
     x[:, 1] = x[:, 0] / 4  # images that the toy can generate
     np.testing.assert_allclose(pictures.reconstruct(toy(), STATE, jnp.asarray(x)), x, atol=1e-6)
     found = pictures.interpolate(toy(), STATE, x, 3)
@@ -216,7 +216,7 @@ def test_all_pictures_of_a_method(options, grid, names):
 def test_real_images_stand_beside_what_is_made_of_them():
     """An even number of the test images; of an ordered set the first ones."""
     method, known = toy(codes="c"), dataset(7, grid=False, width=DIMS)
-    x = pictures.unit(known.test.images[:6])
+    x = examples.unit(known.test.images[:6])
     found = pictures.pictures(method, STATE, known, KEY)
     x_hat = np.stack([x[:, 0], x[:, 0] / 4], axis=1)
     np.testing.assert_array_equal(found["reconstructions"], plots.reconstructions(x, x_hat))
