@@ -139,6 +139,8 @@ def command_line(args: argparse.Namespace, choice: str) -> str:
             parts.append(f"--{name}={','.join(words)}")
     if where := getattr(args, "data_dir", None):
         parts.append(f"--data_dir={where.name if where.is_absolute() else where}")
+    if (start := getattr(args, "kl_c_start", None)) is not None:
+        parts.append(f"--kl_c_start={start:g}")
     return " ".join(parts)
 
 

@@ -18,7 +18,7 @@ Where the thesis is silent or cannot be meant (choices, not its words):
   trainings of r-CVAE need it: c enters every stage of the decoder and is the first code that it
   learns to read, so that both labels' posteriors meet where one scale of c serves all images (the
   background's colour, on faces), 9 nats away from p(c | y = 1); the way back is slow. Without it c
-  tells 0.57 bits of y after 3,000 steps.
+  tells 0.59 bits of y after 3,000 steps, and shares 1.05 with z.
 - The heads of the posteriors are linear: the batch norm and leaky ReLU that the text puts there
   could not represent N(0, I).
 - The heads of c say how q(c | x, y) deviates from p(c | y), in its own units (a residual Gaussian,

@@ -14,9 +14,11 @@ from experiments import (
     mmvae_table3,
     mmvae_weights,
     options,
+    reporting,
     running,
 )
 from ivg import rundir
+from ivg.errors import UserError
 
 SCRIPTS = {m.__name__.split(".")[1]: m for m in (mmvae_table2, mmvae_table3, mmvae_weights)}
 SCRIPTS["mmvae_curves"] = mmvae_curves
@@ -237,3 +239,13 @@ def test_a_data_set_that_is_not_there_is_said_before_training(tmp_path, monkeypa
     with pytest.raises(SystemExit) as stop:
         options.command(mmvae_table2.main)
     assert stop.value.code == 2 and "--data_dir=gone does not exist" in capsys.readouterr().err
+
+
+def test_the_start_of_the_divergence_is_named_wherever_it_is_changed():
+    args = mmvae_weights.parse(["--preset=cpu", "--kl_c_start=1"])
+    assert mmvae_runs.stem(args) == "mmvae_weights_klc1"
+    task = mmvae_runs.make_task(args, "faces", "mmvae", 0)
+    assert task.name == "faces_mmvae_klc1_0" and task.config["mmvae"]["kl_c_start"] == 1.0
+    assert reporting.command_line(args, "values").endswith(" --kl_c_start=1")
+    with pytest.raises(UserError, match="--kl_c_start=-1.0 must be at least 0"):
+        mmvae_weights.parse(["--preset=cpu", "--kl_c_start=-1"])
