@@ -21,7 +21,7 @@ def get_config(method: str = "mmvae"):
     config.data.image_size = 64
     config.data.in_memory = "yes"  # rendered once, some seconds; "auto" draws each batch anew
     config.num_steps = 3_000  # 4.8 epochs of 40,000 images
-    config.eval_every = 1_000
+    config.eval_every = 500
     config.log_every = 50
     base.set_faces(config, method, dim_r=15, beta=0.35, ngf=64, ndf=64)
     config.attributes = ("glasses",)

@@ -49,7 +49,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "cpu": {
         "batch_size": 64,
         "log_every": 50,
-        "eval_every": 1_000,
+        "eval_every": 500,
         "checkpoint_every": 1_000,
         "METHOD.network.width": 0.25,
         "METHOD.dim_z": 64,

@@ -300,6 +300,7 @@ def _draw_panel(axes: Any, name: str, curves: list[Points], player: int) -> None
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.ticklabel_format(axis="y", useOffset=False)  # 0.99978, not 7.8 under "1e-5+9.997e-1"
     axes.grid(True, linewidth=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
 

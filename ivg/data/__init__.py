@@ -62,39 +62,11 @@ def load(
             by default Eyeglasses, and twice as many without it), chairs (the extracted archive of
             3D Chairs), or images (your own, in a folder or a zip). celeb_a and celeba_glasses also
             take CelebA's own files in a folder or a zip.
-        data_dir: the directory of prepared data sets (None: TFDS_DATA_DIR, else
-            ~/tensorflow_datasets), or the folder or zip of the chairs or of your images.
-        image_size: side in pixels; None: digits 8, mnist and fashion_mnist 28, others 64. Resized
-            bilinearly, without aliasing. The sprites and faces are 64 only.
-        crop: before resizing, keep the centre: a number of pixels, "square" (the largest square),
-            "none" (the whole image, its aspect ratio not kept), "infovaegan" (128) or "mmvae"
-            (138; for chairs, infovaegan is 300). None: infovaegan for celeb_a, mmvae for
-            celeba_glasses, 400 for chairs, square for images (and for CelebA's own files if they
-            are cropped already), none for the others.
-        channels: 1 (grey) or 3; None: 1 for digits, mnist, fashion_mnist, sprites, dsprites and
-            chairs, 3 for the others.
-        labels_file: for images, a file in CelebA's attribute format, or a CSV with a header row:
-            file names first, `label` for classes, other columns attributes (1, 0, -1). None: finds
-            one of `labels.KNOWN_FILES`, else takes one subfolder per class, else has no labels.
-        attributes: the attributes to keep, in this order; () keeps all (of celeba_glasses:
-            Eyeglasses). faces have glasses and beard.
-        bad_images: for images, "error" stops at a file that is not a readable image, "skip"
-            decodes everything once beforehand and leaves such files out.
-        test_fraction: for images, the part that becomes the test split; for chairs, of the chairs.
-            The sprites have no split: training and test images are the same. celeba_glasses has
-            the thesis' own fraction.
-        seed: for images and chairs, chooses that part; for celeba_glasses, the images without the
-            attribute too.
-        in_memory: True decodes all images into an array now, False decodes each when it is asked
-            for; "auto" decides by `memory_limit_gb`. Sprites that are drawn are never stored, faces
-            only for True.
-        memory_limit_gb: size of the decoded images (N * H * W * C bytes, both splits) up to which
-            "auto" makes an array, in GiB.
-        coloring: of color_sprites: "ibgan" (8 levels a channel, the 512 colours a factor) or "dlib"
-            (disentanglement_lib: each channel uniform on [0.5, 1]).
-        num_images: of faces: how many training images; there are a quarter as many test images.
-        priors: of faces: how factors are distributed, as in "glasses:0.333" (`ivg.data.faces`).
-        correlations: of faces: which depend on each other, as in "glasses:hair_colour:0.8".
+        data_dir: path of the data, `~` included.
+        attributes: a list of names.
+        bad_images: "error" or "skip".
+        in_memory: True, False or "auto", also as words.
+        others: as the fields of `records.Options`, which says what each option means.
 
     Raises:
         UserError: an option or a file is wrong; says which and what to do.

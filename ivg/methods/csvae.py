@@ -70,11 +70,8 @@ def step(game: Game, s: CSVAE, xs: Labelled, key: jax.Array) -> tuple[CSVAE, Met
         return value + game.weight_entropy * negentropy, (e_stats, g_stats, parts)
 
     grads, (e_stats, g_stats, parts) = jax.grad(loss, (0, 1), has_aux=True)(s.E.params, s.G.params)
-    return s._replace(
-        E=descend(s.E, grads[0], model.tx["E"], e_stats),
-        G=descend(s.G, grads[1], model.tx["G"], g_stats),
-        t=s.t + 1,
-    ), parts | predictor_parts
+    s = r_cvae.update(model, s, grads, (e_stats, g_stats))
+    return s, parts | predictor_parts
 
 
 def init(game: Game, key: jax.Array) -> CSVAE:

@@ -32,7 +32,7 @@ from ivg import networks as net
 from ivg.errors import UserError
 from ivg.losses import information
 from ivg.methods import r_cvae
-from ivg.players import Labelled, Method, Metrics, Params, Phase, Player, ascend, descend, player
+from ivg.players import Labelled, Method, Metrics, Params, Phase, Player, ascend, player
 
 Samples = dict[str, tuple[jax.Array, jax.Array]]
 NETWORKS = ("T_cy", "T_zy", "T_zc")  # what each measures
@@ -146,11 +146,8 @@ def step(game: Game, s: MMVAE, xs: Labelled, key: jax.Array) -> tuple[MMVAE, Met
     grads, (e_stats, g_stats, parts) = jax.grad(
         lambda phi, theta: objective(game, phi, theta, s, xs, key), (0, 1), has_aux=True
     )(s.E.params, s.G.params)
-    return s._replace(
-        E=descend(s.E, grads[0], game.model.tx["E"], e_stats),
-        G=descend(s.G, grads[1], game.model.tx["G"], g_stats),
-        t=s.t + 1,
-    ), parts | info_parts
+    s = r_cvae.update(game.model, s, grads, (e_stats, g_stats))
+    return s, parts | info_parts
 
 
 def init(game: Game, key: jax.Array) -> MMVAE:

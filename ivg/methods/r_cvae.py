@@ -136,6 +136,15 @@ def first(xs: Labelled) -> Labelled:
     return jax.tree.map(lambda leaf: leaf[0], xs)
 
 
+def update(model: Model, s, grads: tuple[Params, Params], stats: tuple[Params, Params]):
+    """The state after one step of E and G down `grads`, with their new batch statistics."""
+    return s._replace(
+        E=descend(s.E, grads[0], model.tx["E"], stats[0]),
+        G=descend(s.G, grads[1], model.tx["G"], stats[1]),
+        t=s.t + 1,
+    )
+
+
 def step(model: Model, s: RCVAE, xs: Labelled, key: jax.Array) -> tuple[RCVAE, Metrics]:
     """One update of encoder and decoder."""
     batch = first(xs)
@@ -146,11 +155,7 @@ def step(model: Model, s: RCVAE, xs: Labelled, key: jax.Array) -> tuple[RCVAE, M
         return value, (e_stats, g_stats, parts)
 
     grads, (e_stats, g_stats, parts) = jax.grad(loss, (0, 1), has_aux=True)(s.E.params, s.G.params)
-    return s._replace(
-        E=descend(s.E, grads[0], model.tx["E"], e_stats),
-        G=descend(s.G, grads[1], model.tx["G"], g_stats),
-        t=s.t + 1,
-    ), parts
+    return update(model, s, grads, (e_stats, g_stats)), parts
 
 
 def init(model: Model, key: jax.Array) -> RCVAE:
@@ -176,16 +181,21 @@ def prior(model: Model, key: jax.Array, n: int) -> Codes:
     return {"c": c, "z": jax.random.normal(z_key, (n, model.dim_z))}
 
 
+def inferred(model: Model, s, batch: Labelled) -> tuple[Gaussian, Gaussian]:
+    """q(z | x), q(c | x, y), with batch norm by running averages."""
+    return posteriors(model.E.infer(s.E.params, s.E.stats, batch.x, batch.y), batch.y)
+
+
 def encode(model: Model, s, batch: Labelled) -> Codes:
     """The means of q(c | x, y) and q(z | x)."""
-    q_z, q_c = posteriors(model.E.infer(s.E.params, s.E.stats, batch.x, batch.y), batch.y)
+    q_z, q_c = inferred(model, s, batch)
     return {"c": q_c.mean, "z": q_z.mean}
 
 
 def posterior(model: Model, s, batch: Labelled, key: jax.Array) -> Codes:
     """One sample each of q(c | x, y) and q(z | x)."""
     c_key, z_key = jax.random.split(key)
-    q_z, q_c = posteriors(model.E.infer(s.E.params, s.E.stats, batch.x, batch.y), batch.y)
+    q_z, q_c = inferred(model, s, batch)
     return {"c": gaussian.sample(c_key, q_c), "z": gaussian.sample(z_key, q_z)}
 
 
@@ -197,7 +207,7 @@ def generate(model: Model, s, codes: Codes) -> jax.Array:
 def log_likelihood(model: Model, s, batch: Labelled, key: jax.Array) -> dict[str, jax.Array]:
     """A lower bound on log p(x | y), nats per image, each [B]: the ELBO with weights 1."""
     c_key, z_key = jax.random.split(key)
-    q_z, q_c = posteriors(model.E.infer(s.E.params, s.E.stats, batch.x, batch.y), batch.y)
+    q_z, q_c = inferred(model, s, batch)
     codes = {"c": gaussian.sample(c_key, q_c), "z": gaussian.sample(z_key, q_z)}
     parts = variational.ElboParts(
         log_likelihood=variational.gaussian_log_likelihood(
