@@ -8,7 +8,7 @@ in 10 to 15 minutes on one CPU core. The paper's own method is
 The networks are small enough for a CPU; `--config.<method>.network.name=infogan28` takes InfoGAN's.
 """
 
-from configs import base
+from configs import autoencoders, base
 
 
 def get_config(method: str = "infovaegan_invariant"):
@@ -21,10 +21,12 @@ def get_config(method: str = "infovaegan_invariant"):
     if method in base.INFORMATION_GANS:
         own.network = dict(name="mlp", width=512)
         base.set_known(own, noise_steps=4_000)
+    elif method in base.AUTOENCODERS:
+        autoencoders.set_data(config, method, "mnist")
     elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="small28", width=1.0)
         base.set_known(own, dim_z=16, dim_c=2)
-    for player in own.optimizer:
+    for player in () if method in base.AUTOENCODERS else own.optimizer:
         own.optimizer[player].learning_rate = 5e-4
     if method == "infovaegan_invariant":
         own.num_critic = 4

@@ -6,7 +6,7 @@ away: `:gan`, `:infogan`, `:wgan_gp`, `:infovaegan`. All GANs of that table have
 optimisers and instance noise. A GPU is wanted; two CPU cores take about six steps a second.
 """
 
-from configs import base
+from configs import autoencoders, base, methods
 
 
 def get_config(method: str = "ibgan"):
@@ -18,12 +18,14 @@ def get_config(method: str = "ibgan"):
     config.eval_every = 10_000
     own = config[method]
     if method in base.INFORMATION_GANS:
-        ibgan = base.ibgan()
+        ibgan = methods.ibgan()
         own.network = ibgan["network"]
         for player in own.optimizer:
             own.optimizer[player] = ibgan["optimizer"][player]
         for name in ("noise_start", "noise_end", "noise_steps"):
             own[name] = ibgan[name]
+    elif method in base.AUTOENCODERS:
+        autoencoders.set_data(config, method, "sprites")
     elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="infovaegan64", width=1.0)
         base.set_known(own, dim_z=100, dim_c=10)

@@ -85,6 +85,8 @@ class Method(NamedTuple):
     bounds: (state, key, n) -> bounds on the mutual information of codes and n generated images,
         nats: "info_lower" [n], from below; "kl" [n, dims] per dimension of the traversed code,
         whose sum bounds it from above. None where the method has none.
+    rates: (state, x) -> KL(q(code | x) || prior) of images per dimension of the continuous codes,
+        side by side, nats [B, dims]; None where the method infers no distribution.
     alarm: metrics as logged -> a sentence where they say that training runs away, else None.
     encodes_after: steps that must be over before `encode` and `bounds` have learnt anything.
     num_attributes: k, of a method that learns from k binary attributes; `step`, `encode` and
@@ -102,6 +104,7 @@ class Method(NamedTuple):
     codes: Mapping[str, Code]
     log_likelihood: Callable[[State, jax.Array, jax.Array], dict[str, jax.Array]] | None = None
     bounds: Callable[[State, jax.Array, int], dict[str, jax.Array]] | None = None
+    rates: Callable[[State, jax.Array], jax.Array] | None = None
     alarm: Callable[[Mapping[str, float]], str | None] | None = None
     encodes_after: int = 0
     num_attributes: int = 0

@@ -15,7 +15,8 @@ from ivg.players import Player
 from ivg.rundir import flatten
 
 FOLDER = pathlib.Path(base.__file__).parent
-DATA = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
+SHARED = ("__init__", "autoencoders", "base", "methods")
+DATA = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 SHAPES = {
     "celeba": (64, 64, 3),
     "celeba_glasses": (64, 64, 3),

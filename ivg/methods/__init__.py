@@ -12,11 +12,13 @@ from ivg.methods import (
     infovaegan_joint,
     mmvae,
     r_cvae,
+    vae,
     wgan_gp,
 )
 from ivg.players import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
+    "beta_vae": vae.vae,
     "csvae": csvae.csvae,
     "gan": gan.gan,
     "ibgan": ibgan.ibgan,
@@ -26,6 +28,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "infovaegan_joint": infovaegan_joint.infovaegan_joint,
     "mmvae": mmvae.mmvae,
     "r_cvae": r_cvae.r_cvae,
+    "vae": vae.vae,
     "wgan_gp": wgan_gp.wgan_gp,
 }
 

@@ -5,7 +5,8 @@ together (generator, encoder, critic, joint discriminator); a method receives a 
 sees a layer. `FAMILIES` maps a name to a factory, whose keyword-only options are plain numbers:
 `FAMILIES["mlp"](width=128).generator((8, 8, 1))`. `CODE_FAMILIES` does the same for the methods
 that read their codes back from the discriminator's features: IB-GAN, InfoGAN, GAN;
-`ATTRIBUTE_FAMILIES` for those with attributes: MMVAE, CSVAE, r-CVAE. Networks without a family, for
+`ATTRIBUTE_FAMILIES` for those with attributes: MMVAE, CSVAE, r-CVAE; `AUTOENCODER_FAMILIES` for
+the VAE and its kin. Networks without a family, for
 measuring or for playing against a representation, are functions of their own.
 """
 
@@ -14,16 +15,25 @@ from collections.abc import Callable, Mapping
 
 from ivg.errors import UserError
 from ivg.networks import (
+    dlib64,
     ibgan64,
     infogan28,
     infovaegan64,
     mlp,
     mlp_attributes,
+    mlp_autoencoder,
     mlp_codes,
     mmvae64,
     small28,
 )
-from ivg.networks.blocks import AttributeFamily, CodeFamily, Family, Network, network
+from ivg.networks.blocks import (
+    AttributeFamily,
+    AutoencoderFamily,
+    CodeFamily,
+    Family,
+    Network,
+    network,
+)
 from ivg.networks.classifier64 import attribute_classifier, check_classifier
 from ivg.networks.statistics import label_network, statistics_network
 
@@ -44,16 +54,24 @@ ATTRIBUTE_FAMILIES: dict[str, Callable[..., AttributeFamily]] = {
     "mmvae64": mmvae64.mmvae64,
 }
 
+AUTOENCODER_FAMILIES: dict[str, Callable[..., AutoencoderFamily]] = {
+    "mlp": mlp_autoencoder.mlp_autoencoder,
+    "dlib64": dlib64.dlib64,
+}
+
 __all__ = [
     "ATTRIBUTE_FAMILIES",
+    "AUTOENCODER_FAMILIES",
     "CODE_FAMILIES",
     "FAMILIES",
     "AttributeFamily",
+    "AutoencoderFamily",
     "CodeFamily",
     "Family",
     "Network",
     "attribute_classifier",
     "attribute_family",
+    "autoencoder_family",
     "check_classifier",
     "code_family",
     "family",
@@ -88,6 +106,15 @@ def attribute_family(name: str, **options) -> AttributeFamily:
       UserError: there is no such family, or it has no such option.
     """
     return _factory(ATTRIBUTE_FAMILIES, name, options)(**options)
+
+
+def autoencoder_family(name: str, **options) -> AutoencoderFamily:
+    """A family of the variational autoencoders by name, with its options.
+
+    Raises:
+      UserError: there is no such family, or it has no such option.
+    """
+    return _factory(AUTOENCODER_FAMILIES, name, options)(**options)
 
 
 def _factory(families: Mapping[str, Callable], name: str, options: Mapping) -> Callable:

@@ -28,6 +28,7 @@ HE = (
     nn.initializers.he_normal()
 )  # He et al. 2015, eq. 10: variance 2 / fan_in, keeps ReLU layers alive
 LECUN = nn.initializers.lecun_normal()  # variance 1 / fan_in, for layers that no ReLU follows
+GLOROT = nn.initializers.glorot_uniform()  # TensorFlow's and Keras' default for every layer
 NORMAL_002 = nn.initializers.normal(0.02)  # Radford et al. 2016 (DCGAN)
 # Cut at two standard deviations of the parent normal, as TensorFlow does: actual std 0.0176.
 TRUNCATED_002 = nn.initializers.truncated_normal(0.02)
@@ -105,6 +106,23 @@ class AttributeFamily(NamedTuple):
     """
 
     encoder: Callable[[int, int], Network]
+    decoder: Callable[[ImageShape], Network]
+    check: Callable[[ImageShape], None]
+
+
+class AutoencoderFamily(NamedTuple):
+    """Architectures of variational autoencoders.
+
+    Attributes:
+      encoder: `encoder(sizes)`, a network from images `[B, H, W, C]` in [-1, 1] to a tuple of
+        linear heads `[B, size]`, one per entry of `sizes`, on one shared trunk.
+      decoder: `decoder(image_shape)`, a network from latents `[B, n]` to `[B, H, W, C]` without a
+        last nonlinearity: the logits of a Bernoulli likelihood, or what tanh makes the mean of a
+        Gaussian one. Raises `UserError` where `check` does.
+      check: `check(image_shape)` raises `UserError` for a size that the family cannot take.
+    """
+
+    encoder: Callable[[tuple[int, ...]], Network]
     decoder: Callable[[ImageShape], Network]
     check: Callable[[ImageShape], None]
 
