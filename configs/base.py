@@ -16,10 +16,12 @@ from configs import autoencoders, methods
 from ivg.errors import UserError
 
 METHODS = {
+    "ali": methods.ali,
     "csvae": methods.csvae,
     "gan": methods.gan,
     "ibgan": methods.ibgan,
     "infogan": methods.infogan,
+    "infogan_cr": methods.infogan_cr,
     "infovaegan": methods.infovaegan,
     "infovaegan_invariant": methods.infovaegan_invariant,
     "infovaegan_joint": methods.infovaegan_joint,
@@ -28,7 +30,8 @@ METHODS = {
     "wgan_gp": methods.wgan_gp,
 } | autoencoders.METHODS
 AUTOENCODERS = tuple(autoencoders.METHODS)
-INFORMATION_GANS = ("gan", "ibgan", "infogan")  # whose networks are of CODE_FAMILIES
+# Those whose networks are of CODE_FAMILIES.
+INFORMATION_GANS = ("gan", "ibgan", "infogan", "infogan_cr")
 ATTRIBUTE_METHODS = ("csvae", "mmvae", "r_cvae")  # whose networks are of ATTRIBUTE_FAMILIES
 
 
@@ -123,7 +126,10 @@ def set_faces(config: ConfigDict, method: str, *, dim_r: int, beta: float, ngf: 
         return
     if method not in INFORMATION_GANS:
         own.network = dict(name="infovaegan64", width=1.0)
-        set_known(own, dim_z=100, dim_c=10)
+        set_known(own, dim_z=256 if method == "ali" else 100, dim_c=10)  # ALI's on CelebA
+        return
+    if method == "infogan_cr":
+        _set_faces_cr(config)
         return
     own.network = dict(name="ibgan64", ngf=ngf, ndf=ndf, trunk="shared", init="orthogonal")
     for player in own.optimizer:
@@ -132,6 +138,16 @@ def set_faces(config: ConfigDict, method: str, *, dim_r: int, beta: float, ngf: 
     set_known(own, dim_z=64, dim_r=dim_r, beta=beta, real_label_low=0.7, real_label_high=1.2)
     if method == "infogan":
         own.update(dim_z=0, dim_c=dim_r, num_classes=0, code_prior="normal")
+
+
+def _set_faces_cr(config: ConfigDict) -> None:
+    """InfoGAN-CR's released settings for CelebA, but for its networks, which are for 32x32."""
+    config.batch_size = 128
+    own = config.infogan_cr
+    own.update(dim_z=100, info_weight=2.0, cr_weight=1.0)
+    own.cr_start = config.num_steps * 8 // 9  # 80,000 of 90,000
+    for player in own.optimizer:
+        own.optimizer[player].learning_rate = 2e-3 if player == "G" else 2e-4
 
 
 def set_thesis(config: ConfigDict, method: str, *, attribute: str) -> None:

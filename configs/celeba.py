@@ -18,6 +18,6 @@ def get_config(method: str = "infovaegan"):
     config.data.image_size = 64
     config.log_every = 50
     if method in base.INFORMATION_GANS:
-        config.num_steps = 1_000_000
+        config.num_steps = 90_000 if method == "infogan_cr" else 1_000_000
     base.set_faces(config, method, dim_r=15, beta=0.35, ngf=64, ndf=64)
     return config

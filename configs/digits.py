@@ -19,14 +19,14 @@ def get_config(method: str = "infovaegan_invariant"):
     own = config[method]
     if method in base.INFORMATION_GANS:
         own.network = dict(name="mlp", width=256)
-        base.set_known(own, dim_z=16, noise_steps=4_000)
+        base.set_known(own, dim_z=16, noise_steps=4_000, cr_start=4_000)
     elif method in base.AUTOENCODERS:
         autoencoders.set_data(config, method, "digits")
     elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="mlp", width=256, generator_norm="batch")
         if method != "wgan_gp":
             own.network.encoder_norm = "batch"
-        base.set_known(own, dim_z=8, dim_c=2)
+        base.set_known(own, dim_z=16 if method == "ali" else 8, dim_c=2)
     for player in () if method in base.AUTOENCODERS else own.optimizer:
         own.optimizer[player].learning_rate = 5e-4
     if method == "infovaegan_invariant":

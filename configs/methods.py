@@ -57,6 +57,24 @@ def infogan() -> dict:
     )
 
 
+def infogan_cr() -> dict:
+    """InfoGAN-CR (Lin et al., 2020), as its released code runs it on dSprites."""
+    others = {player: adam(2e-3, 0.5, 0.999) for player in ("Q", "D", "H")}
+    return dict(
+        # A family of ivg.networks.CODE_FAMILIES and its options.
+        network=dict(name="infogancr64", width=1.0),
+        dim_z=5,  # noise
+        dim_c=5,
+        info_weight=0.05,  # of the bound on I(c; x)
+        cr_weight=2.0,  # of the contrastive regulariser ...
+        cr_start=288_000,  # ... from this step on, of 322,560
+        gap=0.0,  # least distance of the codes that a pair does not share; 1.9 on 3D teapots ...
+        gap_steps=0,  # ... for so many steps from cr_start on; 35,000 there
+        generator_steps=2,  # updates of G in a step
+        optimizer=dict(G=adam(1e-3, 0.5, 0.999)) | others,
+    )
+
+
 def gan() -> dict:
     """The plain GAN; DCGAN's optimiser where a data set file does not say otherwise."""
     return dict(
@@ -69,6 +87,15 @@ def gan() -> dict:
         optimizer=dict(
             G=adam(2e-4, 0.5, 0.999), D=adam(2e-4, 0.5, 0.999), Q=adam(2e-4, 0.5, 0.999)
         ),
+    )
+
+
+def ali() -> dict:
+    """ALI (Dumoulin et al., 2017) with the released code's optimiser and z of its smaller images."""
+    return dict(
+        network=dict(name="infogan28", width=1.0),  # a family of ivg.networks.FAMILIES
+        dim_z=64,  # 256 on CelebA
+        optimizer={player: adam(1e-4, 0.5, 0.999) for player in ("E", "G", "D")},
     )
 
 

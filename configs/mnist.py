@@ -20,12 +20,12 @@ def get_config(method: str = "infovaegan_invariant"):
     own = config[method]
     if method in base.INFORMATION_GANS:
         own.network = dict(name="mlp", width=512)
-        base.set_known(own, noise_steps=4_000)
+        base.set_known(own, noise_steps=4_000, cr_start=4_500)
     elif method in base.AUTOENCODERS:
         autoencoders.set_data(config, method, "mnist")
     elif method not in base.ATTRIBUTE_METHODS:
         own.network = dict(name="small28", width=1.0)
-        base.set_known(own, dim_z=16, dim_c=2)
+        base.set_known(own, dim_z=64 if method == "ali" else 16, dim_c=2)
     for player in () if method in base.AUTOENCODERS else own.optimizer:
         own.optimizer[player].learning_rate = 5e-4
     if method == "infovaegan_invariant":

@@ -8,6 +8,9 @@ from ivg import data, plots, scoring
 from ivg.examples import chosen, images_of, inputs
 from ivg.players import Codes, Labelled, Method
 
+RATE_IMAGES = 500  # test images for the KL that orders the rows of traversals
+MAX_ROWS = 24  # of a traversal
+
 
 def reconstruct(method: Method, state, x: jax.Array | Labelled) -> jax.Array:
     """Images [B, H, W, C] from the codes that are inferred from x, z included."""
@@ -36,6 +39,8 @@ def class_traversal(method: Method, state, key, code: str, axis: int, values: np
 def code_traversal(method: Method, state, base: Codes, columns: int, order=None):
     """Images [codes, columns, H, W, C] and labels: a row per continuous code, moving alone.
 
+    At most MAX_ROWS rows for each code: those of the largest numbers, or the first.
+
     Args:
         method, state: what generates.
         base: codes, one of each, of which one at a time is moved from its low to its high end.
@@ -48,7 +53,8 @@ def code_traversal(method: Method, state, base: Codes, columns: int, order=None)
     for name in scoring.continuous(method):
         code = method.codes[name]
         values = jnp.linspace(code.low, code.high, columns)
-        for axis in range(code.size) if order is None else np.argsort(-np.asarray(order)):
+        axes = range(code.size) if order is None else np.argsort(-np.asarray(order))
+        for axis in axes[:MAX_ROWS]:
             codes = base | {name: base[name].at[:, axis].set(values)}
             rows.append(np.asarray(method.generate(state, codes)))
             amount = "" if order is None else f" {order[axis]:.2f}"
@@ -76,14 +82,19 @@ def sample_picture(method: Method, state, key, n: int = 100, columns: int = 10) 
     return plots.grid(np.asarray(x_g), columns)
 
 
-def kl_per_code(method: Method, state, key) -> list[float] | None:
-    """KL per dimension of the code in nats, where the method knows it."""
+def kl_per_code(method: Method, state, dataset: data.Dataset, key) -> list[float] | None:
+    """KL per dimension of the code in nats, where the method knows it: of test images, or drawn."""
+    if method.rates is not None:
+        x = inputs(method, dataset.test, chosen(dataset, RATE_IMAGES))
+        return scoring.rates(method, state, x)
     return scoring.bounds(method, state, key, 1_000).get("kl") if method.bounds else None
 
 
-def traversal_picture(method: Method, state, key, columns: int = 10) -> np.ndarray:
+def traversal_picture(
+    method: Method, state, dataset: data.Dataset, key, columns: int = 10
+) -> np.ndarray:
     """Every continuous code moving alone, all else at 0; ordered by KL where that is known."""
-    kl = kl_per_code(method, state, key)
+    kl = kl_per_code(method, state, dataset, key)
     rows, names = code_traversal(method, state, middle(method, state, key, 1), columns, kl)
     ends = {(method.codes[n].low, method.codes[n].high) for n in scoring.continuous(method)}
     title = "each row moves one code, all else at 0" + (", by KL in nats" if kl else "")
@@ -95,7 +106,7 @@ def traversal_of_images(
     method: Method, state, dataset: data.Dataset, key, columns: int = 10, images: int = 3
 ) -> np.ndarray:
     """The same from the codes of test images, one block after the other, as in IB-GAN's Fig. 1."""
-    kl = kl_per_code(method, state, key)
+    kl = kl_per_code(method, state, dataset, key)
     codes = method.encode(state, inputs(method, dataset.test, chosen(dataset, images)))
     blocks = []
     for i in range(len(jax.tree.leaves(codes)[0])):
@@ -127,7 +138,7 @@ def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.
                     rows, row_labels=classes, column_labels=labels, title=title
                 )
     if continuous:
-        result["traversal_codes"] = traversal_picture(method, state, traversal_key)
+        result["traversal_codes"] = traversal_picture(method, state, dataset, traversal_key)
         if scoring.has_factors(method, dataset):
             result["traversal_images"] = traversal_of_images(method, state, dataset, traversal_key)
     if method.encode is not None:

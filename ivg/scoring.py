@@ -109,3 +109,9 @@ def bounds(method: Method, state, key: jax.Array, n: int = BOUND_SAMPLES) -> dic
         result["info_upper"] = float(means["kl"].sum())
         result["kl"] = [float(value) for value in means["kl"]]
     return result
+
+
+def rates(method: Method, state, x: np.ndarray) -> list[float]:
+    """KL(q(code | x) || prior) per dimension of the continuous codes, nats, mean over images x."""
+    each = jax.jit(lambda s, x: jnp.mean(method.rates(s, x), axis=0))(state, x)
+    return [float(value) for value in each]

@@ -30,7 +30,7 @@ SHAPES = {
     "mnist": (28, 28, 1),
     "sprites": (64, 64, 1),
 }
-INFORMATION_GANS = {"gan", "ibgan", "infogan"}
+INFORMATION_GANS = {"gan", "ibgan", "infogan", "infogan_cr"}
 
 
 def get(name, *method):

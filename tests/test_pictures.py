@@ -134,7 +134,7 @@ def test_code_traversal_of_two_continuous_codes_has_the_range_of_each():
 
 @pytest.mark.parametrize("kl", [None, KL])
 def test_traversal_picture_carries_the_kl(kl):
-    found = pictures.traversal_picture(toy(codes="c", kl=kl), STATE, KEY, 4)
+    found = pictures.traversal_picture(toy(codes="c", kl=kl), STATE, dataset(), KEY, 4)
     axes = [1, 2, 0] if kl else [0, 1, 2]
     title = "each row moves one code, all else at 0" + (", by KL in nats" if kl else "")
     expected = plots.traversal(
@@ -144,6 +144,28 @@ def test_traversal_picture_carries_the_kl(kl):
         title=title,
     )
     np.testing.assert_array_equal(found, expected)
+
+
+def test_rates_of_images_order_the_rows_where_a_method_has_them():
+    """The mean over the test images: their first pixels are 4 times the codes."""
+    method = toy(codes="c", kl=None)._replace(rates=lambda s, x: s + jnp.abs(x[:, 0, :, 0]))
+    known = dataset(width=DIMS)
+    expected = 1 + np.abs(examples.unit(known.test.images[:, 0, :, 0])).mean(axis=0)
+    found = pictures.kl_per_code(method, STATE, known, KEY)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_long_code_shows_its_largest_dimensions():
+    size = pictures.MAX_ROWS + 6
+    method = toy(codes="c")._replace(
+        codes={"c": Code("continuous", size)},
+        generate=lambda s, codes: codes["c"][:, None, :, None],
+    )
+    rows, labels = pictures.code_traversal(
+        method, STATE, {"c": jnp.zeros((1, size))}, 2, order=np.arange(size)
+    )
+    assert len(rows) == len(labels) == pictures.MAX_ROWS
+    assert (labels[0], labels[-1]) == (f"c{size} {size - 1:.2f}", "c7 6.00")
 
 
 @pytest.mark.parametrize("count", [3, 2])

@@ -3,13 +3,19 @@
 from collections.abc import Callable
 
 from ivg.methods import (
+    ali,
+    beta_tcvae,
     csvae,
+    dip_vae,
+    factorvae,
     gan,
     ibgan,
     infogan,
+    infogan_cr,
     infovaegan,
     infovaegan_invariant,
     infovaegan_joint,
+    jointvae,
     mmvae,
     r_cvae,
     vae,
@@ -18,14 +24,20 @@ from ivg.methods import (
 from ivg.players import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
+    "ali": ali.ali,
+    "beta_tcvae": beta_tcvae.beta_tcvae,
     "beta_vae": vae.vae,
     "csvae": csvae.csvae,
+    "dip_vae": dip_vae.dip_vae,
+    "factorvae": factorvae.factorvae,
     "gan": gan.gan,
     "ibgan": ibgan.ibgan,
     "infogan": infogan.infogan,
+    "infogan_cr": infogan_cr.infogan_cr,
     "infovaegan": infovaegan.infovaegan,
     "infovaegan_invariant": infovaegan_invariant.infovaegan_invariant,
     "infovaegan_joint": infovaegan_joint.infovaegan_joint,
+    "jointvae": jointvae.jointvae,
     "mmvae": mmvae.mmvae,
     "r_cvae": r_cvae.r_cvae,
     "vae": vae.vae,

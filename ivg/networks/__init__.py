@@ -18,7 +18,10 @@ from ivg.networks import (
     dlib64,
     ibgan64,
     infogan28,
+    infogan28_codes,
+    infogancr64,
     infovaegan64,
+    jointvae,
     mlp,
     mlp_attributes,
     mlp_autoencoder,
@@ -35,18 +38,21 @@ from ivg.networks.blocks import (
     network,
 )
 from ivg.networks.classifier64 import attribute_classifier, check_classifier
-from ivg.networks.statistics import label_network, statistics_network
+from ivg.networks.statistics import code_discriminator, label_network, statistics_network
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "mlp": mlp.mlp,
     "small28": small28.small28,
     "infogan28": infogan28.infogan28,
     "infovaegan64": infovaegan64.infovaegan64,
+    "infogancr64": infogancr64.infogancr64_family,
 }
 
 CODE_FAMILIES: dict[str, Callable[..., CodeFamily]] = {
     "mlp": mlp_codes.mlp_codes,
+    "infogan28": infogan28_codes.infogan28_codes,
     "ibgan64": ibgan64.ibgan64,
+    "infogancr64": infogancr64.infogancr64,
 }
 
 ATTRIBUTE_FAMILIES: dict[str, Callable[..., AttributeFamily]] = {
@@ -57,6 +63,7 @@ ATTRIBUTE_FAMILIES: dict[str, Callable[..., AttributeFamily]] = {
 AUTOENCODER_FAMILIES: dict[str, Callable[..., AutoencoderFamily]] = {
     "mlp": mlp_autoencoder.mlp_autoencoder,
     "dlib64": dlib64.dlib64,
+    "jointvae": jointvae.jointvae,
 }
 
 __all__ = [
@@ -73,6 +80,7 @@ __all__ = [
     "attribute_family",
     "autoencoder_family",
     "check_classifier",
+    "code_discriminator",
     "code_family",
     "family",
     "label_network",

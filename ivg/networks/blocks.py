@@ -83,6 +83,8 @@ class CodeFamily(NamedTuple):
       discriminator: `discriminator()`, a network from images to `(logits [B], features)`.
       reconstructor: `reconstructor(sizes)`, a network from the discriminator's features to a tuple
         of linear heads `[B, size]`. Where the two share no trunk, the features are the images.
+      pair_classifier: `pair_classifier(size)`, a network from two images, stacked along their
+        channels `[B, H, W, 2C]`, to logits `[B, size]` (InfoGAN-CR).
       check: `check(image_shape)` raises `UserError` for a size that the family cannot take.
     """
 
@@ -90,6 +92,7 @@ class CodeFamily(NamedTuple):
     generator: Callable[[ImageShape], Network]
     discriminator: Callable[[], Network]
     reconstructor: Callable[[tuple[int, ...]], Network]
+    pair_classifier: Callable[[int], Network]
     check: Callable[[ImageShape], None]
 
 

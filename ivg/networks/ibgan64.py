@@ -138,6 +138,21 @@ class Reconstructor(nn.Module):
         return blocks.heads(x, self.sizes, init=self.init_weights)
 
 
+class PairClassifier(nn.Module):
+    """A discriminator of pairs of images, for InfoGAN-CR; not in the released code."""
+
+    size: int
+    ndf: int
+    init_weights: Initializer
+
+    @nn.compact
+    def __call__(self, pairs: Array, *, train: bool) -> Array:
+        """Maps two images, stacked along their channels `[B, H, W, 2C]`, to logits `[B, size]`."""
+        options = dict(ndf=self.ndf, init=self.init_weights, train=train)
+        x = _head(_trunk(pairs, **options), (8 * self.ndf,), **options)
+        return blocks.dense(x, self.size, init=self.init_weights)
+
+
 def check(image_shape: ImageShape) -> None:
     """Raises `UserError` unless images are square of 16, 32 or 64 pixels."""
     height, width, _ = image_shape
@@ -186,5 +201,6 @@ def ibgan64(
         generator=generator,
         discriminator=lambda: network(Discriminator(ndf, shared, weights)),
         reconstructor=lambda sizes: network(Reconstructor(tuple(sizes), ndf, shared, weights)),
+        pair_classifier=lambda size: network(PairClassifier(size, ndf, weights)),
         check=check,
     )

@@ -38,11 +38,12 @@ def _gain_init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float3
     return 1 + NORMAL_002(key, shape, dtype)
 
 
-def _batch_norm(train: bool) -> Norm:
+def batch_norm(train: bool) -> Norm:
+    """Batch norm whose gain starts at N(1, 0.02)."""
     return partial(blocks.batch_norm, train=train, scale_init=_gain_init)
 
 
-def _convolutions(images: Array, *, width: float, norm: Norm, bias: bool) -> Array:
+def convolutions(images: Array, *, width: float, norm: Norm, bias: bool) -> Array:
     """Images to features `[B, H/4 * W/4 * 128]`; `bias` in the layers that the norm follows."""
     layer = partial(blocks.conv, kernel=4, stride=2, init=TRUNCATED_002)
     x = blocks.leaky_relu(layer(images, scaled(64, width)), SLOPE)
@@ -50,7 +51,8 @@ def _convolutions(images: Array, *, width: float, norm: Norm, bias: bool) -> Arr
     return blocks.flatten(blocks.leaky_relu(x, SLOPE))
 
 
-def _dense(x: Array, features: int, *, norm: Norm, bias: bool) -> Array:
+def dense(x: Array, features: int, *, norm: Norm, bias: bool) -> Array:
+    """A hidden layer, `[B, n]` to `[B, features]`; `bias` is that of the layer before the norm."""
     return blocks.leaky_relu(norm(blocks.dense(x, features, init=NORMAL_002, bias=bias)), SLOPE)
 
 
@@ -63,7 +65,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latents: Array, *, train: bool) -> Array:
         """Maps latents `[B, n]` to images `[B, H, W, C]` in [-1, 1]."""
-        norm = _batch_norm(train)
+        norm = batch_norm(train)
         height, width, channels = self.image_shape
         base = (height // 4, width // 4, scaled(128, self.width))
         x = latents
@@ -84,10 +86,10 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> tuple[Array, ...]:
         """Maps images `[B, H, W, C]` to heads, `[B, size]` each."""
-        norm = _batch_norm(train)
-        x = _convolutions(images, width=self.width, norm=norm, bias=False)
+        norm = batch_norm(train)
+        x = convolutions(images, width=self.width, norm=norm, bias=False)
         for features in (1024, 128):
-            x = _dense(x, scaled(features, self.width), norm=norm, bias=False)
+            x = dense(x, scaled(features, self.width), norm=norm, bias=False)
         return blocks.heads(x, self.sizes, init=NORMAL_002)
 
 
@@ -100,8 +102,8 @@ class Critic(nn.Module):
     def __call__(self, images: Array, *, train: bool) -> Array:
         """Maps images `[B, H, W, C]` to scores `[B]`."""
         norm = blocks.layer_norm
-        x = _convolutions(images, width=self.width, norm=norm, bias=True)
-        x = _dense(x, scaled(1024, self.width), norm=norm, bias=True)
+        x = convolutions(images, width=self.width, norm=norm, bias=True)
+        x = dense(x, scaled(1024, self.width), norm=norm, bias=True)
         return blocks.score(x, init=NORMAL_002)
 
 
@@ -113,9 +115,9 @@ class JointDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, images: Array, codes: Array, *, train: bool) -> Array:
         """Maps images `[B, H, W, C]` and codes `[B, m]` to logits `[B]`."""
-        norm = _batch_norm(train)
-        x = blocks.join(_convolutions(images, width=self.width, norm=norm, bias=False), codes)
-        x = _dense(x, scaled(1024, self.width), norm=norm, bias=False)
+        norm = batch_norm(train)
+        x = blocks.join(convolutions(images, width=self.width, norm=norm, bias=False), codes)
+        x = dense(x, scaled(1024, self.width), norm=norm, bias=False)
         return blocks.logit(x, init=NORMAL_002)
 
 

@@ -2,7 +2,8 @@
 
 Own design, no publication: two hidden layers of one width in every network but the representation
 encoder, which is the released IB-GAN code's for the sprites. Batch norm in generator and
-reconstructor, none in the discriminator. Nothing is shared: the reconstructor reads the image.
+reconstructor, none in the discriminator and the pair classifier. Nothing is shared: the
+reconstructor reads the image.
 """
 
 import jax.numpy as jnp
@@ -35,10 +36,27 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> tuple[Array, Array]:
         """Maps images `[B, H, W, C]` to logits `[B]` and to themselves."""
-        x = blocks.flatten(images)
-        for _ in range(2):
-            x = blocks.leaky_relu(blocks.dense(x, self.width, init=blocks.HE), mlp.SLOPE)
+        x = _hidden(images, self.width)
         return blocks.logit(x, init=blocks.LECUN), jnp.asarray(images)
+
+
+class PairClassifier(nn.Module):
+    """Two hidden layers, leaky ReLU, no norm."""
+
+    size: int
+    width: int
+
+    @nn.compact
+    def __call__(self, pairs: Array, *, train: bool) -> Array:
+        """Maps two images, stacked along their channels `[B, H, W, 2C]`, to logits `[B, size]`."""
+        return blocks.dense(_hidden(pairs, self.width), self.size, init=blocks.LECUN)
+
+
+def _hidden(images: Array, width: int) -> Array:
+    x = blocks.flatten(images)
+    for _ in range(2):
+        x = blocks.leaky_relu(blocks.dense(x, width, init=blocks.HE), mlp.SLOPE)
+    return x
 
 
 def mlp_codes(*, width: int = 256) -> CodeFamily:
@@ -67,5 +85,6 @@ def mlp_codes(*, width: int = 256) -> CodeFamily:
         generator=generator,
         discriminator=lambda: network(Discriminator(width)),
         reconstructor=lambda sizes: network(mlp.Encoder(tuple(sizes), width, norm="batch")),
+        pair_classifier=lambda size: network(PairClassifier(size, width)),
         check=mlp.check,
     )

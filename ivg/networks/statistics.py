@@ -1,4 +1,4 @@
-"""Perceptrons on latents: statistics networks T of information bounds, and label predictors.
+"""Perceptrons on latents: statistics networks T of information bounds, and those that classify.
 
 The MMVAE thesis gives T seven hidden layers of 512 units on the concatenated pair, a linear output
 and no norm; the activation and the initial weights are not given. Here: ReLU, and He's
@@ -6,7 +6,10 @@ initialisation, which keeps the scale of activations and gradients through seven
 1 / fan_in the seventh would be 11 times smaller, and at learning rates of 1e-4 or 1e-5 nothing
 would move for long). The last layer starts at a tenth of 1 / sqrt(fan_in), so that T starts near 0:
 the bound then starts near 0, and so does the logarithm of its denominator, where the moving average
-of `losses.information.donsker_varadhan_ema` starts.
+of `losses.information.donsker_varadhan_ema` starts. Label predictors differ in their output only.
+
+FactorVAE's discriminator (Kim & Mnih 2018, appendix A) has six hidden layers of 1000 units, leaky
+ReLU of slope 0.2, two logits and no norm; Glorot's uniform weights are disentanglement_lib's.
 """
 
 from typing import Any
@@ -58,6 +61,21 @@ class Labels(nn.Module):
         return blocks.dense(x, self.num_attributes, init=SMALL)
 
 
+class CodeDiscriminator(nn.Module):
+    """Two classes of codes: `depth` hidden layers, leaky ReLU, no norm."""
+
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool) -> Array:
+        """Maps latents `[B, n]` to logits `[B, 2]`."""
+        x = z
+        for _ in range(self.depth):
+            x = blocks.leaky_relu(blocks.dense(x, self.width, init=blocks.GLOROT), 0.2)
+        return blocks.dense(x, 2, init=blocks.GLOROT)
+
+
 def statistics_network(*, width: int = 512, depth: int = 7) -> Network:
     """T of a Donsker-Varadhan bound, from pairs (a `[B, n]`, b `[B, m]`) to scores `[B]`.
 
@@ -84,6 +102,19 @@ def label_network(num_attributes: int, *, width: int = 512, depth: int = 7) -> N
     """
     width, depth = _whole("width", width), _whole("depth", depth)
     return network(Labels(num_attributes=num_attributes, width=width, depth=depth))
+
+
+def code_discriminator(*, width: int = 1000, depth: int = 6) -> Network:
+    """FactorVAE's discriminator, from codes (z `[B, n]`,) to two logits `[B, 2]`.
+
+    Args:
+      width: units of every hidden layer.
+      depth: number of hidden layers.
+
+    Raises:
+      UserError: width or depth is not a positive whole number.
+    """
+    return network(CodeDiscriminator(width=_whole("width", width), depth=_whole("depth", depth)))
 
 
 def _whole(name: str, value: Any) -> int:
