@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from configs import autoencoders, methods
 from ivg.errors import UserError
 
-METHODS = {
+OTHERS = {
     "ali": methods.ali,
     "csvae": methods.csvae,
     "gan": methods.gan,
@@ -28,7 +28,8 @@ METHODS = {
     "mmvae": methods.mmvae,
     "r_cvae": methods.r_cvae,
     "wgan_gp": methods.wgan_gp,
-} | autoencoders.METHODS
+}
+METHODS = dict(sorted((OTHERS | autoencoders.METHODS).items()))
 AUTOENCODERS = tuple(autoencoders.METHODS)
 # Those whose networks are of CODE_FAMILIES.
 INFORMATION_GANS = ("gan", "ibgan", "infogan", "infogan_cr")

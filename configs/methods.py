@@ -91,7 +91,7 @@ def gan() -> dict:
 
 
 def ali() -> dict:
-    """ALI (Dumoulin et al., 2017) with the released code's optimiser and z of its smaller images."""
+    """ALI (Dumoulin et al., 2017): the released code's optimiser, and its z of 32x32 images."""
     return dict(
         network=dict(name="infogan28", width=1.0),  # a family of ivg.networks.FAMILIES
         dim_z=64,  # 256 on CelebA

@@ -1,7 +1,8 @@
 """Scores and pictures of a trained state: what lands in results.json and figures/."""
 
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -41,12 +42,43 @@ def clustering_scores(method: Method, state, dataset: data.Dataset, limit: int) 
     )
 
 
-def kmeans_scores(dataset: data.Dataset, limit: int, num_clusters: int) -> dict[str, float]:
-    """k-means on pixels, fitted on training images and scored on the same test images."""
+def has_codes(method: Method, dataset: data.Dataset) -> bool:
+    """Whether k-means on the continuous codes, for want of a discrete one, can be scored."""
+    labelled = dataset.test.labels is not None and dataset.train.labels is not None
+    represented = method.encode is not None and bool(scoring.continuous(method))
+    return labelled and represented and "d" not in method.codes
+
+
+def pixels(split: data.Split, n: int) -> np.ndarray:
+    """The first n images as they are stored."""
+    return take(split.images, np.arange(n))
+
+
+def codes(method: Method, state, split: data.Split, n: int) -> np.ndarray:
+    """The means of all continuous codes of the first n images, side by side: float [n, dims]."""
+
+    @jax.jit
+    def encode(s, x):
+        found = method.encode(s, x)
+        names = scoring.continuous(method)
+        return {"codes": jnp.concatenate([found[name] for name in names], axis=-1)}
+
+    return in_chunks(lambda x: encode(state, x), n, lambda i: inputs(method, split, i))["codes"]
+
+
+def kmeans_scores(
+    dataset: data.Dataset,
+    limit: int,
+    num_clusters: int,
+    features: Callable[[data.Split, int], np.ndarray] = pixels,
+) -> dict[str, float]:
+    """k-means, fitted on training images and scored on the same test images as the method.
+
+    `features` gives what is clustered of the first n images of a split, [n, ...].
+    """
     n_train = min(len(dataset.train.images), KMEANS_IMAGES)
     n_test = min(len(dataset.test.images), limit)
-    train = take(dataset.train.images, np.arange(n_train))
-    test = take(dataset.test.images, np.arange(n_test))
+    train, test = features(dataset.train, n_train), features(dataset.test, n_test)
     found = clustering.kmeans(
         train, np.concatenate([train, test]), num_clusters=num_clusters, seed=0
     )
@@ -106,6 +138,10 @@ def all_scores(
     if has_classes(method, dataset):
         result["clustering"] = clustering_scores(method, state, dataset, limit)
         result["kmeans"] = kmeans_scores(dataset, limit, method.codes["d"].size)
+    if has_codes(method, dataset):
+        classes = len(np.unique(dataset.train.labels))
+        of_codes = functools.partial(codes, method, state)
+        result["kmeans_codes"] = kmeans_scores(dataset, limit, classes, of_codes)
     if method.encode is not None:
         result |= image_scores(method, state, dataset, key, limit)
     return result

@@ -139,6 +139,10 @@ def report(results: Mapping, workdir: pathlib.Path) -> None:
         )
         for name, value in results["clustering"].items():
             print(f"  {name:<36}{value:18.4f}{results['kmeans'][name]:18.4f}")
+    if "kmeans_codes" in results:
+        print(f"  {'clustering of the test split':<36}{'k-means (codes)':>18}")
+        for name, value in results["kmeans_codes"].items():
+            print(f"  {name:<36}{value:18.4f}")
     for name, value in results.items():
         if isinstance(value, float):
             print(f"  {name:<36}{value:18.4f}")

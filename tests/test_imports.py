@@ -49,6 +49,8 @@ ALLOWED = {
         "pictures",
     }
     | {"rundir", "scoring", "together"},
+    "ranking": {"data", "examples", "metrics", "players", "plots", "ranking", "rundir", "runs"}
+    | {"scoring"},
     "runs": {"build", "checkpoint", "devices", "log", "plots", "rundir", "train"},
     "main": {"runs"},
 }
@@ -60,7 +62,7 @@ OUTSIDE = {
     "ml_collections": {"main"},
     "tensorflow_datasets": {"data"},
     "grain": {"data"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "ranking"},
     "PIL": {"data", "plots"},
     "tensorboardX": {"log"},
     "sklearn": {"metrics", "data"},

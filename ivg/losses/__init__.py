@@ -1,5 +1,5 @@
 """Losses as pure functions of arrays: one value per example, the mean is the caller's."""
 
-from ivg.losses import adversarial, information, total_correlation, variational
+from ivg.losses import adversarial, independence, information, total_correlation, variational
 
-__all__ = ["adversarial", "information", "total_correlation", "variational"]
+__all__ = ["adversarial", "independence", "information", "total_correlation", "variational"]

@@ -148,7 +148,7 @@ def prior(game: Game, s: ALI, key: jax.Array, n: int) -> Codes:
 
 
 def bounds(game: Game, s: ALI, key: jax.Array, n: int) -> dict[str, jax.Array]:
-    """Log q(z | x_g) - log p(z) for n images from the prior: a lower bound on I(z; x_g), `[n]`."""
+    """Log q(z | x_g) + H(z) for n images from the prior: a lower bound on I(z; x_g), `[n]`."""
     z = prior(game, s, key, n)["z"]
     q = posterior(game, s, generate(game, s, {"z": z}))
     entropy = information.normal_entropy(game.dim_z)

@@ -72,9 +72,9 @@ def step(game: Game, s: FactorVAE, xs: jax.Array, key: jax.Array) -> tuple[Facto
         logits, stats = game.D.train(w, s.D.stats, z)
         logits_bar, stats = game.D.train(w, stats, z_bar)
         loss = jnp.mean(total_correlation.discriminator_loss(logits, logits_bar))
-        right = total_correlation.density_ratio(logits) > 0
-        right_bar = total_correlation.density_ratio(logits_bar) < 0
-        return loss, (stats, {"D/loss": loss, "D/accuracy": 0.5 * jnp.mean(right + right_bar)})
+        right = jnp.mean(total_correlation.density_ratio(logits) > 0)
+        right_bar = jnp.mean(total_correlation.density_ratio(logits_bar) < 0)
+        return loss, (stats, {"D/loss": loss, "D/accuracy": 0.5 * (right + right_bar)})
 
     grads, (run, parts) = jax.grad(autoencoder_loss, (0, 1), has_aux=True)(s.E.params, s.G.params)
     second = codes(game, s, xs[1], second_key) if len(xs) == 2 else run.z

