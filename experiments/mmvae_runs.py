@@ -6,7 +6,6 @@ is trained once. Kim, "MMVAE", thesis, 2019: Tables 2 and 3, Figures 11 to 13.
 """
 
 import argparse
-import fnmatch
 import json
 import math
 import pathlib
@@ -14,16 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import celeba_glasses, faces
-from experiments import options, reporting
+from experiments import options, reporting, running
 from experiments.running import Preset, Run, Scores, Task
-from ivg import rundir
 from ivg.errors import UserError
 
 METHODS = ("r_cvae", "csvae", "mmvae")
 DATA = {"faces": faces, "celeba_glasses": celeba_glasses}
 PAIRS = ("c;y", "z;y", "z;c")  # in the order of the thesis' Table 2
-# preset -> config fields, METHOD for the method's own section, * for any player; those that a
-# method does not have are passed over, the rest is the data set file's
+# preset -> config fields for `running.apply`; the rest is the data set file's
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {
         "batch_size": 16,
@@ -175,10 +172,7 @@ def make_task(
         weights: (weight_zy, weight_zc) of an MMVAE, named in the directory.
     """
     config = DATA[data].get_config(method)
-    for field, value in SETTINGS[args.preset].items():
-        pattern = field.replace("METHOD", method)
-        names = fnmatch.filter(rundir.flatten(config.to_dict()), pattern)
-        config.update_from_flattened_dict({name: value for name in names})
+    running.apply(config, SETTINGS[args.preset], method)
     config.seed, config.num_steps = seed, args.num_steps
     if data == "celeba_glasses" and args.data_dir is not None:
         config.data.dir = str(args.data_dir)

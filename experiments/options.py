@@ -47,7 +47,7 @@ def parser_of(
         help="default experiments/results; with --preset=smoke the workdir",
     )
     parser.add_argument("--num_steps", type=int, help="of the game, instead of the preset's")
-    parser.add_argument("--seeds", type=int, help="how many: 0, 1, ...")
+    parser.add_argument("--seeds", "--runs", type=int, help="how many: 0, 1, ...")
     parser.add_argument("--data", help=f"with commas: {', '.join(known)}")
     parser.add_argument("--runs_at_once", type=int, default=1, help="seeds in one program")
     parser.add_argument("--table_only", action="store_true", help="train nothing")
@@ -70,7 +70,8 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     default_out = args.workdir if args.preset == "smoke" else pathlib.Path("experiments/results")
     args.out = args.out or default_out
     for name in ("num_steps", "seeds", "runs_at_once"):
-        if getattr(args, name) < 1:
+        # No number of steps: those of the data set's file.
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name}={getattr(args, name)} must be at least 1.")
     for name in ("workdir", "out"):
         if getattr(args, name).exists() and not getattr(args, name).is_dir():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from tensorboardX.proto.event_pb2 import Event
 
 from experiments.running import FACTOR_VAE, Run, Scores, differences, problem
@@ -238,6 +239,17 @@ def save_figure(path: pathlib.Path, figure: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).draw()
     plots.save(path, np.asarray(figure.canvas.buffer_rgba())[..., :3])
+
+
+def labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture uint8 [H, W, 3] with a line of text above it."""
+    font, height = ImageFont.load_default(17), 34
+    height_below, width = picture.shape[:2]
+    width = max(width, math.ceil(font.getlength(text)) + 20)
+    canvas = Image.new("RGB", (width, height + height_below), (255, 255, 255))
+    ImageDraw.Draw(canvas).text((10, height / 2), text, (38, 38, 38), font, anchor="lm")
+    canvas.paste(Image.fromarray(picture), (0, height))
+    return np.asarray(canvas)
 
 
 def tidy(axes: Any) -> None:

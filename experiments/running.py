@@ -7,6 +7,7 @@ What is IB-GAN's own (`DATA`, `SETTINGS`, `make_task`) stands here too; MMVAE's 
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import pathlib
@@ -30,12 +31,14 @@ DATA = {
     "color_sprites": (color_sprites, "ibgan"),
     "color_sprites_dlib": (color_sprites, "dlib"),
 }
-# preset -> config fields, METHOD for the method's own section; the rest is the data set file's
+# preset -> config fields for `apply`; the rest is the data set file's
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {
         "batch_size": 16,
         "METHOD.network.ngf": 4,
         "METHOD.network.ndf": 4,
+        "METHOD.network.width": 0.125,
+        "METHOD.discriminator.width": 16,
         "log_every": 5,
         "eval_every": 10,
         "checkpoint_every": 10,
@@ -59,7 +62,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 class Preset(NamedTuple):
     """What a script does unless its options say otherwise."""
 
-    num_steps: int  # of the game
+    num_steps: int | None  # of the game; None: the data set file's
     seeds: int  # 0, 1, ...
     data: tuple[str, ...]
     choices: tuple  # the methods of a table, the betas of a sweep
@@ -113,7 +116,7 @@ def make_task(
 
     Args:
         data: of `DATA`.
-        method: "gan", "infogan" or "ibgan".
+        method: any that needs no attributes.
         seed: of the run.
         num_steps: of the game; a GAN then takes as many for the regression of z.
         preset: of `SETTINGS`.
@@ -121,17 +124,33 @@ def make_task(
     """
     file, coloring = DATA[data]
     config = file.get_config(method)
-    fields = {key.replace("METHOD", method): value for key, value in SETTINGS[preset].items()}
-    config.update_from_flattened_dict(fields)
+    apply(config, SETTINGS[preset], method)
     config.data.coloring = coloring
-    config.seed, config.num_steps = seed, num_steps
-    if method == "gan":
-        config.gan.game_steps, config.num_steps = num_steps, 2 * num_steps
+    config.seed = seed
+    set_length(config, method, num_steps)
     group = f"{data}_{method}"
     if beta is not None:
         config[method].beta = float(beta)
         group += f"_beta{beta:g}"
     return Task(group, data, method, seed, json.loads(config.to_json()))
+
+
+def apply(config: Any, settings: Mapping[str, Any], method: str) -> None:
+    """Sets fields of a ConfigDict, METHOD for the method's own section, * for any player.
+
+    Those that a method does not have are passed over.
+    """
+    for field, value in settings.items():
+        pattern = field.replace("METHOD", method)
+        names = fnmatch.filter(rundir.flatten(config.to_dict()), pattern)
+        config.update_from_flattened_dict({name: value for name in names})
+
+
+def set_length(config: Any, method: str, num_steps: int) -> None:
+    """Sets the number of steps; a GAN takes as many again for the regression of z."""
+    config.num_steps = num_steps
+    if method == "gan":
+        config.gan.game_steps, config.num_steps = num_steps, 2 * num_steps
 
 
 def further_seeds(tasks: Sequence[Task], workdir: pathlib.Path) -> list[Task]:
@@ -221,6 +240,15 @@ def gather(
     """
     if not args.table_only:
         train_missing(tasks, args.workdir, at_once=args.runs_at_once)
+    return read(args, tasks, scores)
+
+
+def read(args: argparse.Namespace, tasks: Sequence[Task], scores: Scores) -> list[Run]:
+    """All runs that are there, those of further seeds too.
+
+    Raises:
+        UserError: no run has scores.
+    """
     runs = find([*tasks, *further_seeds(tasks, args.workdir)], args.workdir)
     if not any(map(scores.present, runs)):
         raise UserError(
@@ -244,6 +272,20 @@ def train_missing(tasks: Sequence[Task], workdir: pathlib.Path, *, at_once: int 
     Raises:
         UserError: a directory holds another run; nothing has been trained then.
     """
+    todo = unfinished(tasks, workdir)
+    print(f"{len(tasks) - len(todo)} of {len(tasks)} runs are finished", flush=True)
+    for i, group in enumerate(groups := batches(todo, at_once)):
+        names = ", ".join(run.folder.name for run in group)
+        print(f"--- {names} ({i + 1} of {len(groups)})", flush=True)
+        train_group(group, workdir)
+
+
+def unfinished(tasks: Sequence[Task], workdir: pathlib.Path) -> list[Run]:
+    """The runs that are to be trained.
+
+    Raises:
+        UserError: a directory holds another run.
+    """
     runs = find(tasks, workdir)
     for run in runs:
         changed = run.config and (
@@ -256,12 +298,7 @@ def train_missing(tasks: Sequence[Task], workdir: pathlib.Path, *, at_once: int 
                 f"{run.folder} holds a run with another config ({'; '.join(changed)}); use another "
                 "--workdir, or --table_only to report what is there."
             )
-    todo = [run for run in runs if not finished(run)]
-    print(f"{len(runs) - len(todo)} of {len(runs)} runs are finished", flush=True)
-    for i, group in enumerate(groups := batches(todo, at_once)):
-        names = ", ".join(run.folder.name for run in group)
-        print(f"--- {names} ({i + 1} of {len(groups)})", flush=True)
-        train_group(group, workdir)
+    return [run for run in runs if not finished(run)]
 
 
 def batches(todo: Sequence[Run], at_once: int) -> list[list[Run]]:

@@ -4,16 +4,19 @@
   python -m ivg.main --config=configs/mnist.py:infovaegan --workdir=runs/mnist --config.seed=1
   python -m ivg.main --mode=evaluate --workdir=runs/mnist
   python -m ivg.main --mode=sample --workdir=runs/mnist --num_samples=64
+  python -m ivg.main --list                                    (every method and config file)
 
 Every field of the config can be set: --config.batch_size=128, --config.data.dir=my_photos.zip.
 Typing the same training command again goes on where the run stopped.
 """
 
+import ast
 import os
 import pathlib
 import re
 import signal
 import sys
+import textwrap
 from typing import NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
@@ -44,6 +47,33 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", 100, "Images to draw with --mode=sample.", lower_bound=1
 )
 
+_LIST = flags.DEFINE_boolean(
+    "list", False, "Print every method and every config file with a line about it, and end."
+)
+
+# What each method is, and its paper; not from the methods themselves, which need JAX.
+METHODS = {
+    "ali": "an encoder plays in the GAN's game (Dumoulin et al., ICLR 2017)",
+    "beta_tcvae": "VAE with its total correlation weighted (Chen et al., NeurIPS 2018)",
+    "beta_vae": "VAE with a weight beta, or a capacity (Higgins et al., ICLR 2017)",
+    "csvae": "VAE, an adversary takes attributes out of z (Klys et al., NeurIPS 2018)",
+    "dip_vae": "VAE whose codes are to be uncorrelated (Kumar et al., ICLR 2018)",
+    "factorvae": "VAE and a discriminator of dependent codes (Kim & Mnih, ICML 2018)",
+    "gan": "generator, discriminator; z is regressed later (Goodfellow et al., 2014)",
+    "ibgan": "InfoGAN with an information bottleneck (Jeon et al., AAAI 2021)",
+    "infogan": "GAN whose codes can be read from the image (Chen et al., NIPS 2016)",
+    "infogan_cr": "InfoGAN with a contrastive regulariser (Lin et al., ICML 2020)",
+    "infovaegan": "WGAN-GP with classes, styles and inference (Ye & Bors, ICIP 2021)",
+    "infovaegan_invariant": "the same, classes found by agreement on affine copies (ours)",
+    "infovaegan_joint": "the same as released: D sees image and codes (Ye & Bors, ICIP 2021)",
+    "jointvae": "VAE with continuous codes and a relaxed class (Dupont, NeurIPS 2018)",
+    "mixture_vae": "mixture of VAEs, independent components (Ye & Bors, TNNLS 2021)",
+    "mmvae": "VAE with attributes, information kept out of z (Kim, thesis, 2019)",
+    "r_cvae": "conditional VAE, attributes have a code (Kim, thesis, 2019)",
+    "vae": "the variational autoencoder (Kingma & Welling, ICLR 2014)",
+    "wgan_gp": "Wasserstein GAN with gradient penalty (Gulrajani et al., NIPS 2017)",
+}
+
 _LOOKUP = (KeyError, AttributeError, TypeError)  # what a field that is not there raises
 
 
@@ -70,6 +100,39 @@ def explain(error: BaseException) -> str:
             "method's own need its name after the config, as in --config=configs/mnist.py:METHOD."
         )
     return texts[0]
+
+
+def listing() -> str:
+    """Every method, and every config file below `configs` with the method that it begins with."""
+    methods = [_entry(name, words) for name, words in METHODS.items()]
+    configs = []
+    for path in sorted(pathlib.Path("configs").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        made = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_config"]
+        if made and path.stem != "base":
+            words = (ast.get_docstring(tree) or "").split("\n")[0]
+            default = "".join(f" [{ast.literal_eval(d)}]" for d in made[0].args.defaults[:1])
+            configs.append(_entry(str(path), words + default))
+    return "\n".join(
+        [
+            "methods, as in --config=configs/digits.py:METHOD",
+            *methods,
+            "",
+            "config files, [the method where none is named]",
+            *(configs or ["  none here; they are in the folder configs of the checkout"]),
+        ]
+    )
+
+
+def _entry(name: str, words: str) -> str:
+    """A name, and words that go on beneath themselves."""
+    return textwrap.fill(
+        words,
+        100,
+        initial_indent=f"  {name:<24} ",
+        subsequent_indent=" " * 27,
+        break_on_hyphens=False,
+    )
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -111,7 +174,10 @@ def main(argv: list[str]) -> None:
 
 
 def run() -> None:
-    """Dispatches on --mode."""
+    """Dispatches on --list and --mode."""
+    if _LIST.value:
+        print(listing())
+        return
     from ivg import runs  # after the flags: --help and a mistyped flag need no JAX
 
     if not _WORKDIR.value:

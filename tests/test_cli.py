@@ -3,10 +3,12 @@
 import contextlib
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 
 import command
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from ivg import rundir
+from ivg.methods import METHODS
 
 IMAGES = ("--config=configs/images.py", "--config.batch_size=8")
 
@@ -82,6 +85,25 @@ def test_help_is_readable():
     assert all(word in out for word in ("--config", "--workdir", "--mode", "--num_samples"))
     assert "python -m ivg.main --config=configs/digits.py --workdir=runs/digits" in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_list_names_every_method_and_every_config():
+    """In a process that has no JAX."""
+    code = "import sys; sys.modules['jax'] = None; from ivg import main; print(main.listing())"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=command.REPOSITORY, capture_output=True, text=True
+    )
+    assert out.returncode == 0, out.stderr
+    text = out.stdout
+    assert command.ok("--list") == text and max(map(len, text.splitlines())) <= 100
+    methods, configs = text.split("config files")
+    assert re.findall(r"^  (\w+) ", methods, re.M) == sorted(METHODS)
+    files = sorted(p.name for p in (command.REPOSITORY / "configs").glob("*.py"))
+    shared = ("__init__.py", "autoencoders.py", "base.py", "methods.py")
+    assert re.findall(r"^  configs/(\S+)", configs, re.M) == [f for f in files if f not in shared]
+    assert re.search(
+        r"configs/sprites.py +Sprites \(re-rendered dSprites\).*\[ibgan\]", configs, re.S
+    )
 
 
 def test_data_set_not_prepared(tmp_path, workdir):

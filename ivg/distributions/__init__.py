@@ -1,6 +1,6 @@
-"""Gaussians and categoricals as pure functions of arrays: sample, log_prob, kl; no parameters."""
+"""Gaussians and others as pure functions of arrays: sample, log_prob, kl; no parameters."""
 
-from ivg.distributions import categorical, gaussian
+from ivg.distributions import bernoulli, categorical, dirichlet, gaussian
 from ivg.distributions.gaussian import Gaussian
 
-__all__ = ["Gaussian", "categorical", "gaussian"]
+__all__ = ["Gaussian", "bernoulli", "categorical", "dirichlet", "gaussian"]

@@ -24,6 +24,7 @@ Departures, each with its reason:
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -69,11 +70,10 @@ class Pair(NamedTuple):
 
 def prior(game: Game, key: jax.Array, n: int) -> Codes:
     """Codes from their priors: c [n, k] and z [n, size], both U(-1, 1)."""
-    keys = jax.random.split(key, len(game.gan.codes))
-    return {
-        name: jax.random.uniform(own, (n, code.size), minval=-1.0)
-        for own, (name, code) in zip(keys, game.gan.codes.items(), strict=True)
-    }
+    sizes = [code.size for code in game.gan.codes.values()]
+    drawn = jax.random.uniform(key, (n, sum(sizes)), minval=-1.0)
+    parts = jnp.split(drawn, list(itertools.accumulate(sizes))[:-1], axis=-1)
+    return dict(zip(game.gan.codes, parts, strict=True))
 
 
 def draw_pairs(game: Game, gap: float, key: jax.Array, n: int) -> Pair:
@@ -82,14 +82,13 @@ def draw_pairs(game: Game, gap: float, key: jax.Array, n: int) -> Pair:
     The other codes of a pair are at least `gap` apart, and within [-1, 1]: two draws from an
     interval that is `gap` shorter, which are then moved away from each other.
     """
-    shared_key, codes_key, a_key, b_key = jax.random.split(key, 4)
+    shared_key, codes_key, others_key = jax.random.split(key, 3)
     codes = prior(game, codes_key, n)
     c = codes["c"]
     shared = categorical.sample_one_hot(shared_key, n, c.shape[-1])
     edge = 1.0 - gap / 2
-    c_a, c_b = (
-        jax.random.uniform(own, c.shape, minval=-edge, maxval=edge) for own in (a_key, b_key)
-    )
+    drawn = jax.random.uniform(others_key, (n, 2 * c.shape[-1]), minval=-edge, maxval=edge)
+    c_a, c_b = jnp.split(drawn, 2, axis=-1)
     apart = jnp.where(c_a > c_b, gap / 2, -gap / 2)
     return Pair(
         shared,

@@ -6,7 +6,7 @@ sees a layer. `FAMILIES` maps a name to a factory, whose keyword-only options ar
 `FAMILIES["mlp"](width=128).generator((8, 8, 1))`. `CODE_FAMILIES` does the same for the methods
 that read their codes back from the discriminator's features: IB-GAN, InfoGAN, GAN;
 `ATTRIBUTE_FAMILIES` for those with attributes: MMVAE, CSVAE, r-CVAE; `AUTOENCODER_FAMILIES` for
-the VAE and its kin. Networks without a family, for
+the VAE and its kin, `MIXTURE_FAMILIES` for the mixture autoencoder. Networks without a family, for
 measuring or for playing against a representation, are functions of their own.
 """
 
@@ -22,6 +22,7 @@ from ivg.networks import (
     infogancr64,
     infovaegan64,
     jointvae,
+    mixture,
     mlp,
     mlp_attributes,
     mlp_autoencoder,
@@ -38,6 +39,7 @@ from ivg.networks.blocks import (
     network,
 )
 from ivg.networks.classifier64 import attribute_classifier, check_classifier
+from ivg.networks.mixture import MixtureFamily
 from ivg.networks.statistics import code_discriminator, label_network, statistics_network
 
 FAMILIES: dict[str, Callable[..., Family]] = {
@@ -66,15 +68,22 @@ AUTOENCODER_FAMILIES: dict[str, Callable[..., AutoencoderFamily]] = {
     "jointvae": jointvae.jointvae,
 }
 
+MIXTURE_FAMILIES: dict[str, Callable[..., MixtureFamily]] = {
+    "mlp": mixture.mixture_mlp,
+    "mixture64": mixture.mixture64,
+}
+
 __all__ = [
     "ATTRIBUTE_FAMILIES",
     "AUTOENCODER_FAMILIES",
     "CODE_FAMILIES",
     "FAMILIES",
+    "MIXTURE_FAMILIES",
     "AttributeFamily",
     "AutoencoderFamily",
     "CodeFamily",
     "Family",
+    "MixtureFamily",
     "Network",
     "attribute_classifier",
     "attribute_family",
@@ -84,6 +93,7 @@ __all__ = [
     "code_family",
     "family",
     "label_network",
+    "mixture_family",
     "network",
     "statistics_network",
 ]
@@ -123,6 +133,15 @@ def autoencoder_family(name: str, **options) -> AutoencoderFamily:
       UserError: there is no such family, or it has no such option.
     """
     return _factory(AUTOENCODER_FAMILIES, name, options)(**options)
+
+
+def mixture_family(name: str, **options) -> MixtureFamily:
+    """A family of the mixture autoencoder by name, with its options.
+
+    Raises:
+      UserError: there is no such family, or it has no such option.
+    """
+    return _factory(MIXTURE_FAMILIES, name, options)(**options)
 
 
 def _factory(families: Mapping[str, Callable], name: str, options: Mapping) -> Callable:

@@ -43,12 +43,26 @@ def test_a_gan_gets_as_many_steps_again_for_its_regression():
     assert config["gan"]["game_steps"] == 700 and config["num_steps"] == 1_400
 
 
-@pytest.mark.parametrize("preset, runs_wanted", [("smoke", 3), ("cpu", 18), ("paper", 60)])
+@pytest.mark.parametrize("preset, runs_wanted", [("smoke", 7), ("cpu", 42), ("paper", 140)])
 def test_runs_of_the_table(preset, runs_wanted):
     args = ibgan_table1.parse([f"--preset={preset}"])
     tasks = ibgan_table1.make_tasks(args)
     assert len({t.name for t in tasks}) == len(tasks) == runs_wanted
     assert {t.seed for t in tasks} == set(range(args.seeds))
+
+
+def test_autoencoders_have_the_steps_of_the_study():
+    steps = {
+        preset: {
+            t.method: t.num_steps for t in ibgan_table1.make_tasks(ibgan_table1.parse([preset]))
+        }
+        for preset in ("--preset=cpu", "--preset=paper")
+    }
+    assert steps["--preset=paper"]["vae"] == steps["--preset=paper"]["factorvae"] == 300_000
+    assert steps["--preset=paper"]["ibgan"] == 150_000
+    assert steps["--preset=cpu"]["vae"] == steps["--preset=cpu"]["ibgan"] == 5_000
+    own = task("vae").config["vae"]
+    assert own["network"] == {"name": "dlib64"} and own["optimizer"]["E"]["learning_rate"] == 1e-4
 
 
 def test_runs_of_the_sweep():
@@ -196,7 +210,7 @@ def test_several_are_trained_together(tmp_path, monkeypatch):
 
 MISTAKES = [
     ("ibgan_table1", "--preset=smok", 'no "smok"; did you mean "smoke"'),
-    ("ibgan_table1", "--methods=gan,vae", '--methods knows no "vae"'),
+    ("ibgan_table1", "--methods=gan,vea", '--methods knows no "vea"; did you mean "vae"'),
     ("ibgan_table1", "--methods=", "--methods knows no"),
     ("ibgan_table1", "--data=colour", "--data knows no"),
     ("ibgan_table1", "--seeds=0", "--seeds=0 must be at least 1"),
