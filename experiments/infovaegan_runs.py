@@ -76,17 +76,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"log_every": 100, "eval_every": 5_000, "checkpoint_every": 2_500},
 }
 SMALL_WIDTH = 32  # hidden units of perceptrons in the preset "smoke"
-# (preset, method) -> further fields at 28x28. InfoGAN's are its released code's but for the width
-# and the batch of "cpu"; on perceptrons its classes do not follow the digits.
-INFOGAN_RATES = {
-    "METHOD.optimizer.G.learning_rate": 1e-3,
-    "METHOD.optimizer.[QD].learning_rate": 2e-4,
-    "METHOD.noise_steps": 0,
-}
+# (preset, method) -> further fields at 28x28.
 AT_28: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("cpu", "infogan"): INFOGAN_RATES | {"METHOD.network": dict(name="infogan28", width=0.5)},
-    ("paper", "infogan"): INFOGAN_RATES
-    | {"METHOD.network": dict(name="infogan28", width=1.0), "batch_size": 128},
+    ("cpu", "infogan"): {"METHOD.network.width": 0.5},
+    ("paper", "infogan"): {"batch_size": 128},
     ("paper", "infovaegan"): {
         "METHOD.network": dict(name="infogan28", width=1.0),
         "METHOD.dim_z": 62,
