@@ -33,7 +33,8 @@ COUNTS = (
 )
 COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch")
 # In a method's section; InfoGAN may do without some of its codes.
-SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic")
+SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic", "num_components")
+SIZES += ("generator_steps", "discriminator.width", "discriminator.depth")
 AT_LEAST_ZERO = (
     "beta",
     "game_steps",
@@ -47,6 +48,21 @@ AT_LEAST_ZERO = (
     "weight_entropy",
     "kl_c_start",
     "kl_c_steps",
+    "beta_steps",
+    "capacity",
+    "capacity_d",
+    "capacity_z",
+    "capacity_steps",
+    "gamma",
+    "weight_diagonal",
+    "weight_off_diagonal",
+    "kl_weight",
+    "kl_weight_w",
+    "dhsic_weight",
+    "dropout_weight",
+    "cr_weight",
+    "cr_start",
+    "gap_steps",
 )
 ATTRIBUTE_COUNTS = ("estimates", "mine_width", "mine_depth", "mine_batch_size", "mine_steps")
 OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}

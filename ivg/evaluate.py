@@ -13,7 +13,7 @@ from ivg.data.batches import take
 from ivg.examples import chosen, images_of, in_chunks, inputs, unit
 from ivg.log import read_metrics
 from ivg.metrics import clustering
-from ivg.pictures import pictures, reconstruct
+from ivg.pictures import RATE_IMAGES, pictures, reconstruct
 from ivg.players import Method
 from ivg.rundir import write_json
 
@@ -94,7 +94,7 @@ def image_scores(method: Method, state, dataset: data.Dataset, key, limit: int) 
     """Reconstruction error and the bound on log p(x), means over the test images.
 
     "reconstruction_mse" is per pixel and channel, images in [-1, 1]; the bound and its parts are in
-    nats per image for a Gaussian of unit variance on the same scale.
+    nats per image, for the method's own likelihood: those of two likelihoods do not compare.
     """
     numbers = chosen(dataset, limit)
 
@@ -142,6 +142,10 @@ def all_scores(
         classes = len(np.unique(dataset.train.labels))
         of_codes = functools.partial(codes, method, state)
         result["kmeans_codes"] = kmeans_scores(dataset, limit, classes, of_codes)
+    if method.rates is not None:
+        result["rates"] = scoring.rates(
+            method, state, inputs(method, dataset.test, chosen(dataset, RATE_IMAGES))
+        )
     if method.encode is not None:
         result |= image_scores(method, state, dataset, key, limit)
     return result

@@ -97,7 +97,13 @@ def last_state(config: Mapping, workdir: pathlib.Path):
         if seeds:
             raise UserError(f"{workdir} holds several runs; name one of {', '.join(seeds)}.")
         raise UserError(f"{workdir} holds no checkpoint yet; train first with --mode=train.")
-    run = build.build(config)
+    try:
+        run = build.build(config)
+    except KeyError as error:
+        raise UserError(
+            f"{workdir / 'config.json'} has no field {error}, which this version of ivg needs: add "
+            "it with the value that configs/base.py has."
+        ) from error
     with jax.set_mesh(run.mesh):
         state, step = train.restore(run, workdir)
     return run, state, step

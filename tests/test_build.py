@@ -76,6 +76,23 @@ def test_attribute_names(entries, names):
     assert build.attribute_names(entries) == names
 
 
+@pytest.mark.parametrize(
+    "method, field, value, least",
+    [
+        ("vae", "beta_steps", -1, 0),
+        ("vae", "capacity", -0.5, 0),
+        ("factorvae", "gamma", -1.0, 0),
+        ("factorvae", "discriminator.depth", 0, 1),
+        ("mixture_vae", "num_components", 0, 1),
+        ("infogan_cr", "cr_weight", -1.0, 0),
+        ("infogan_cr", "generator_steps", 0, 1),
+    ],
+)
+def test_numbers_of_the_methods(method, field, value, least):
+    with pytest.raises(UserError, match=f"{method}.{field}={value} must be at least {least}"):
+        build.build(config(method, **{f"{method}.{field}": value}))
+
+
 FACES = {"data.num_images": 70, "batch_size": 16}
 
 

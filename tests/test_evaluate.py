@@ -57,6 +57,14 @@ def scores(method: Method, of: data.Dataset) -> dict:
     return evaluate.all_scores(method, jnp.int32(0), of, key, limit=30, disentanglement=OPTIONS)
 
 
+def test_rates_are_means_over_test_images():
+    known = dataset()
+    method = toy(rates=lambda s, x: s + jnp.abs(x[:, 0, :, 0]))
+    expected = np.abs(known.test.images[:, 0, :, 0] / 127.5 - 1).mean(axis=0)
+    np.testing.assert_allclose(scores(method, known)["rates"], expected, rtol=1e-5)
+    assert "rates" not in scores(toy(), known)
+
+
 def test_codes_without_a_class_are_clustered_by_kmeans():
     result = scores(toy(), dataset())
     assert result.keys() == {"kmeans_codes", "reconstruction_mse"}

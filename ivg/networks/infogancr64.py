@@ -12,9 +12,10 @@ same trunk with batch norm after each nonlinearity.
 Departures, and why:
 - The generator ends in tanh, not in a sigmoid: images are in [-1, 1] here.
 - Images of 16 and 32 pixels are taken too, with two stride-2 layers and one fewer (ours).
-- The critic and the joint discriminator are ours: the trunk without norm, since the gradient
-  penalty excludes batch norm, and with batch norm. The critic starts with He's weights: without a
-  norm, a std of 0.02 would start it as nearly a constant.
+- The critic and the joint discriminator are ours, the trunk without norm: the gradient penalty
+  excludes batch norm, and before a linear output it would give real and generated batches the same
+  mean logit. They start with He's weights: without a norm, a std of 0.02 would start them as nearly
+  constants.
 - e(r | z) for IB-GAN is that of its own networks for the sprites.
 """
 
@@ -155,6 +156,15 @@ class Encoder(nn.Module):
         return blocks.heads(x, self.sizes, init=NORMAL_002)
 
 
+def _plain_features(images: Array, codes: Array | None, *, width: float) -> Array:
+    """The trunk without any norm; codes join before its dense layer."""
+    x = images
+    for count in _channels(images.shape[1], width):
+        x = blocks.leaky_relu(blocks.conv(x, count, kernel=4, stride=2, init=HE), SLOPE)
+    x = blocks.flatten(x) if codes is None else blocks.join(blocks.flatten(x), codes)
+    return blocks.leaky_relu(blocks.dense(x, scaled(UNITS, width), init=HE), SLOPE)
+
+
 class Critic(nn.Module):
     """The trunk without any norm."""
 
@@ -163,24 +173,18 @@ class Critic(nn.Module):
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         """Maps images `[B, H, W, C]` to scores `[B]`."""
-        x = images
-        for count in _channels(images.shape[1], self.width):
-            x = blocks.leaky_relu(blocks.conv(x, count, kernel=4, stride=2, init=HE), SLOPE)
-        x = blocks.dense(blocks.flatten(x), scaled(UNITS, self.width), init=HE)
-        return blocks.score(blocks.leaky_relu(x, SLOPE), init=LECUN)
+        return blocks.score(_plain_features(images, None, width=self.width), init=LECUN)
 
 
 class JointDiscriminator(nn.Module):
-    """The convolutions with batch norm; the codes join before the dense layer."""
+    """The same with codes."""
 
     width: float
 
     @nn.compact
     def __call__(self, images: Array, codes: Array, *, train: bool) -> Array:
         """Maps images `[B, H, W, C]` and codes `[B, m]` to logits `[B]`."""
-        x = _normed_trunk(images, width=self.width, train=train)
-        x = _normed_dense(blocks.join(x, codes), width=self.width, train=train)
-        return blocks.logit(x, init=NORMAL_002)
+        return blocks.logit(_plain_features(images, codes, width=self.width), init=LECUN)
 
 
 def check(image_shape: ImageShape) -> None:
