@@ -297,6 +297,14 @@ def require_width(width: float) -> None:
         raise UserError(f"the networks' width must be positive, not {width}")
 
 
+def require_units(width: float) -> int:
+    """The width of perceptrons; raises `UserError` unless it is a positive whole number."""
+    require_width(width)
+    if width != int(width):
+        raise UserError(f"width is the mlp networks' number of hidden units, not {width}: use 128")
+    return int(width)
+
+
 def require_size(family: str, image_shape: ImageShape, *, fits: bool, takes: str, use: int) -> None:
     """Raises `UserError` where an image size does not fit a family.
 

@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ivg.errors import UserError
 from ivg.networks import blocks, infovaegan64, mlp
 from ivg.networks.blocks import HE, NORMAL_002, Array, ImageShape, Network, network, scaled
 
@@ -193,10 +192,7 @@ def mixture_mlp(*, width: int = 500) -> MixtureFamily:
     Raises:
       UserError: the width is not a positive whole number.
     """
-    blocks.require_width(width)
-    if width != int(width):
-        raise UserError(f"width is the mlp networks' number of hidden units, not {width}: use 500")
-    width = int(width)
+    width = blocks.require_units(width)
     return _family(
         encoder=lambda sizes: DenseEncoder(sizes, width),
         features=DenseFeatures(width),

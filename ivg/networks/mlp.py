@@ -120,10 +120,7 @@ def mlp(*, width: int = 256, generator_norm: str = "none", encoder_norm: str = "
     Raises:
       UserError: the width is not a positive whole number or a norm is unknown.
     """
-    blocks.require_width(width)
-    if width != int(width):
-        raise UserError(f"width is the mlp networks' number of hidden units, not {width}: use 128")
-    width = int(width)
+    width = blocks.require_units(width)
     for norm in (generator_norm, encoder_norm):
         if norm not in NORMS:
             raise UserError(f"unknown norm {norm!r} for the mlp networks: use {', '.join(NORMS)}")

@@ -8,7 +8,6 @@ the labels join every input of the branch of c after it, and c joins every input
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ivg.errors import UserError
 from ivg.networks import blocks, mlp, mmvae64
 from ivg.networks.blocks import Array, AttributeFamily, ImageShape, Network, network
 
@@ -73,10 +72,7 @@ def mlp_attributes(*, width: int = 256) -> AttributeFamily:
     Raises:
       UserError: the width is not a positive whole number.
     """
-    blocks.require_width(width)
-    if width != int(width):
-        raise UserError(f"width is the mlp networks' number of hidden units, not {width}: use 128")
-    width = int(width)
+    width = blocks.require_units(width)
 
     def decoder(image_shape: ImageShape) -> Network:
         mlp.check(image_shape)

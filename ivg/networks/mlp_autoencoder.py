@@ -5,7 +5,6 @@ Own design, no publication: two hidden layers of one width in encoder and decode
 
 from flax import linen as nn
 
-from ivg.errors import UserError
 from ivg.networks import blocks, mlp
 from ivg.networks.blocks import Array, AutoencoderFamily, ImageShape, Network, network
 
@@ -56,10 +55,7 @@ def mlp_autoencoder(*, width: int = 256) -> AutoencoderFamily:
     Raises:
       UserError: the width is not a positive whole number.
     """
-    blocks.require_width(width)
-    if width != int(width):
-        raise UserError(f"width is the mlp networks' number of hidden units, not {width}: use 128")
-    width = int(width)
+    width = blocks.require_units(width)
 
     def decoder(image_shape: ImageShape) -> Network:
         mlp.check(image_shape)

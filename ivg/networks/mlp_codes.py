@@ -9,7 +9,6 @@ reconstructor reads the image.
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ivg.errors import UserError
 from ivg.networks import blocks, mlp
 from ivg.networks.blocks import Array, CodeFamily, ImageShape, Network, network
 
@@ -71,10 +70,7 @@ def mlp_codes(*, width: int = 256) -> CodeFamily:
     Raises:
       UserError: the width is not a positive whole number.
     """
-    blocks.require_width(width)
-    if width != int(width):
-        raise UserError(f"width is the mlp networks' number of hidden units, not {width}: use 128")
-    width = int(width)
+    width = blocks.require_units(width)
 
     def generator(image_shape: ImageShape) -> Network:
         mlp.check(image_shape)
