@@ -11,6 +11,7 @@ Typing the same training command again goes on where the run stopped.
 """
 
 import ast
+import difflib
 import os
 import pathlib
 import re
@@ -96,8 +97,9 @@ def explain(error: BaseException) -> str:
             return f'the config has no field "{meant[2]}" there; did you mean "{meant[1]}"?'
     if any(isinstance(link, _LOOKUP) for link in chain):
         return (
-            f"the config has no such field ({texts[-1]}); configs/base.py lists the fields, and a "
-            "method's own need its name after the config, as in --config=configs/mnist.py:METHOD."
+            f"the config has no such field ({texts[-1]}); configs/base.py lists the fields, "
+            "methods.py and autoencoders.py beside it those of each method, which need its name "
+            "after the config, as in --config=configs/mnist.py:METHOD."
         )
     return texts[0]
 
@@ -105,14 +107,10 @@ def explain(error: BaseException) -> str:
 def listing() -> str:
     """Every method, and every config file below `configs` with the method that it begins with."""
     methods = [_entry(name, words) for name, words in METHODS.items()]
-    configs = []
-    for path in sorted(pathlib.Path("configs").glob("*.py")):
-        tree = ast.parse(path.read_text())
-        made = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_config"]
-        if made and path.stem != "base":
-            words = (ast.get_docstring(tree) or "").split("\n")[0]
-            default = "".join(f" [{ast.literal_eval(d)}]" for d in made[0].args.defaults[:1])
-            configs.append(_entry(str(path), words + default))
+    configs = [
+        _entry(path, words + (f" [{default}]" if default else ""))
+        for path, (words, default) in config_files().items()
+    ]
     return "\n".join(
         [
             "methods, as in --config=configs/digits.py:METHOD",
@@ -122,6 +120,19 @@ def listing() -> str:
             *(configs or ["  none here; they are in the folder configs of the checkout"]),
         ]
     )
+
+
+def config_files() -> dict[str, tuple[str, str]]:
+    """The config files below `configs`: the first line of each and the method it begins with."""
+    found = {}
+    for path in sorted(pathlib.Path("configs").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        made = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "get_config"]
+        if made and path.stem != "base":
+            words = (ast.get_docstring(tree) or "").split("\n")[0]
+            default = "".join(ast.literal_eval(d) for d in made[0].args.defaults[:1])
+            found[str(path)] = (words, default)
+    return found
 
 
 def _entry(name: str, words: str) -> str:
@@ -141,16 +152,22 @@ def parse_flags(argv: list[str]) -> list[str]:
         print(__doc__)
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if named := re.fullmatch(r"--?config(=.*)?", word, re.DOTALL):
+            require_config_file((named[1] or f"={following}")[1:].split(":")[0])
     try:
-        rest = flags.FLAGS(argv)
+        return flags.FLAGS(argv)
     except (UserError, flags.Error, SyntaxError, *_LOOKUP, ValueError) as error:
         fail(explain(error))
-    flag = flags.FLAGS["config"]
-    path = pathlib.Path(flag.config_filename.split(":")[0] if flag.present else ".")
-    if flag.present and not path.is_file():
-        near = sorted(str(p) for p in pathlib.Path("configs").glob("*.py") if p.stem[0] != "_")
-        fail(f"there is no config file {path}; there are {', '.join(near) or 'none here'}.")
-    return rest
+
+
+def require_config_file(path: str) -> None:
+    """Ends the program with one sentence where there is no such file."""
+    if not pathlib.Path(path).is_file():
+        near = difflib.get_close_matches(path, config_files(), n=1, cutoff=0.8)
+        hint = f"did you mean {near[0]}? " if near else ""
+        known = ", ".join(config_files()) or "none here"
+        fail(f'there is no config file "{path}"; {hint}There are {known}.')
 
 
 def fail(sentence: str) -> NoReturn:

@@ -64,7 +64,12 @@ FLAGS = {
     ),
     "no integer": ([command.DIGITS, "--config.batch_size=4.5"], ["batch_size", "4.5"]),
     "no config there": (["--config=configs/digitz.py"], ["configs/digitz.py", "configs/digits.py"]),
-    "a folder as config": (["--config=configs"], ["no config file configs"]),
+    "a folder as config": (["--config=configs"], ['no config file "configs"']),
+    "a forgotten .py": (
+        ["--config=configs/mnist:ali", "--config.seed=1"],
+        ['no config file "configs/mnist"', "did you mean configs/mnist.py?"],
+    ),
+    "no name of a config": (["--config="], ['no config file ""; There are configs/celeba.py']),
     "a module without get_config": (["--config=ivg/errors.py"], ["no function get_config"]),
     "another file as config": (["--config=setup.cfg"], ["setup.cfg, line 3"]),
     "a field without config": (["--config.batch_size=3"], ["--config=configs/"]),

@@ -5,11 +5,13 @@ import functools
 import jax
 import numpy as np
 import optax
+import promises
+from promises import BATCH, SHAPE, quick, under
 
 from ivg import networks as net
 from ivg.methods import METHODS
 
-SHAPE, BATCH, DIM = (8, 8, 1), 8, 3
+DIM = 3
 KEY = jax.random.key(1)
 DISCRIMINATOR = dict(width=16, depth=2)
 FAMILY = net.autoencoder_family("mlp", width=16)
@@ -34,36 +36,22 @@ SGD = (1.0, 1.0, 1.0)
 
 
 @functools.cache
-def quick(f):
-    """Jitted and compiled fast: these networks are tiny, compilation is all that costs."""
-    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@functools.cache
-def start(name, rates=None):
-    """One start for all methods with the same players and optimisers: weights do not scale it."""
-    return quick(make(name, rates=rates).init)(jax.random.key(0))
-
-
 def begin(name, rates=None):
-    return start(name if name == "factorvae" else "vae", rates)
+    """One start for all methods with the same players and optimisers: weights do not scale it."""
+    if rates is not None:
+        still = dict.fromkeys("EGD" if name == "factorvae" else "EG", optax.sgd(1.0))
+        return under(begin(name), still)
+    name = name if name == "factorvae" else "vae"
+    return started(name)
 
 
 @functools.cache
-def batches(n, seed):
-    return np.random.default_rng(seed).uniform(-1, 1, (n, BATCH, *SHAPE)).astype(np.float32)
+def started(name):
+    return quick(make(name).init)(jax.random.key(0))
 
 
 def images(method, seed=0):
-    return batches(method.phases[0].num_batches, seed)
-
-
-def params(state):
-    return {p: getattr(state, p).params for p in "EGD" if hasattr(state, p)}
-
-
-def moved(params, grads):
-    return jax.tree.map(lambda p, g: np.asarray(p) - np.asarray(g), params, grads)
+    return promises.images(method.phases[0].num_batches, seed)
 
 
 def encoded(phi, x):

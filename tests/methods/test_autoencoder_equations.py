@@ -11,23 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_autoencoders import (
-    BATCH,
-    DECODER,
-    DIM,
-    ENCODER,
-    KEY,
-    SGD,
-    D,
-    batches,
-    begin,
-    encoded,
-    images,
-    make,
-    moved,
-    params,
-    quick,
-)
+from promises import BATCH, descended, params, play, quick, repeated
+from small_autoencoders import DECODER, DIM, ENCODER, KEY, SGD, D, begin, encoded, images, make
 
 from ivg.methods import vae
 
@@ -65,18 +50,18 @@ def check_descent(name, loss, *arguments, t=0, **options):
     Returns the states before and after, and the metrics.
     """
     method, s = make(name, rates=SGD, **options), begin(name, SGD)
-    s, x, key = s._replace(t=jnp.int32(t)), images(method), jax.random.key(5)
+    s, x, key = s._replace(t=np.int32(t)), images(method), jax.random.key(5)
     after, parts = quick(method.step)(s, x, key)
-    z_key = jax.random.split(key, 3)[0] if hasattr(s, "D") else key
-    grads = slopes(loss)(s.E.params, s.G.params, s, x[0], z_key, *arguments)
+    grads = slopes(loss)(s.E.params, s.G.params, s, x[0], key, *arguments)
     for player, grad in zip("EG", grads, strict=True):
-        close(params(after)[player], moved(params(s)[player], grad))
+        close(params(after)[player], descended(getattr(s, player), grad))
     return s, after, parts
 
 
 @functools.cache
 def slopes(loss):
     def value(phi, theta, s, x, key, *arguments):
+        key = jax.random.split(key, 3)[0] if hasattr(s, "D") else key
         return loss(Naive(phi, theta, x, key), s, *arguments)
 
     return quick(jax.grad(value, (0, 1)))
@@ -133,7 +118,7 @@ def test_factorvae_is_algorithm_2_at_the_old_parameters(permuted):
     assert not np.allclose(z_bar, other)
     np.testing.assert_array_equal(np.sort(z_bar, axis=0), np.sort(other, axis=0))
     value, g_w = quick(DISCRIMINATION)(s.D.params, z, z_bar)
-    close(after.D.params, moved(s.D.params, g_w))
+    close(after.D.params, descended(s.D, g_w))
     np.testing.assert_allclose(parts["D/loss"], value, rtol=1e-5)
 
 
@@ -143,12 +128,14 @@ def drawn(phi, x, key):
 
 
 def test_factorvaes_discriminator_learns_from_a_frozen_autoencoder():
-    method, before = make("factorvae", rates=(0.0, 0.0, 0.3), permuted="same"), None
-    state = begin("factorvae", SGD)
-    for _ in range(100):
-        state, parts = quick(method.step)(state, images(method), KEY)
-        before = before or parts
-    same((state.E.params, state.G.params), tuple(params(begin("factorvae", SGD))[p] for p in "EG"))
+    method, start = (
+        make("factorvae", rates=(0.0, 0.0, 0.3), permuted="same"),
+        begin("factorvae", SGD),
+    )
+    game = play(method, images(method), KEY, start=start)
+    state, parts = repeated(game, images(method), KEY, 100)
+    same((state.E.params, state.G.params), (start.E.params, start.G.params))
+    before = game.metrics
     assert parts["D/loss"] < min(before["D/loss"], math.log(2)) - 0.05
     assert parts["D/accuracy"] > max(before["D/accuracy"], 0.6)
     assert parts["E/total_correlation"] > before["E/total_correlation"]
@@ -176,7 +163,7 @@ def only_the_total_correlation(n, s):
 def test_beta_tcvae_of_disentanglement_lib_estimates_the_total_correlation_only():
     options = dict(beta=3.0, estimator="disentanglement_lib")
     s, _, parts = check_descent("beta_tcvae", only_the_total_correlation, **options)
-    x = batches(1, 0)[0]
+    x = images(make("vae"))[0]
     value = quick(lambda: Naive(s.E.params, s.G.params, x, jax.random.key(5)).total_correlation())
     of_the_mixture = value() + (DIM - 1) * math.log(BATCH)
     np.testing.assert_allclose(parts["E/total_correlation"], of_the_mixture, rtol=1e-3, atol=1e-4)

@@ -3,41 +3,32 @@
 import functools
 import math
 
-import chex
 import jax
 import numpy as np
 import pytest
-from small_autoencoders import (
+from promises import (
     BATCH,
-    DIM,
-    KEY,
-    SHAPE,
-    begin,
-    build,
-    decoded,
-    encoded,
-    images,
-    make,
+    codes_fit,
+    moves,
     params,
+    play,
     quick,
+    repeated,
+    restored_goes_on,
+    steps_agree,
 )
+from small_autoencoders import DIM, KEY, begin, build, decoded, encoded, images, make
 
-from ivg import checkpoint, devices
-from ivg.dispatch import make_dispatch, reader
 from ivg.errors import UserError
 from ivg.methods import vae
 
 NAMES = ("vae", "factorvae", "beta_tcvae", "dip_vae")
 every_method = pytest.mark.parametrize("name", NAMES)
-same = chex.assert_trees_all_equal
-close = functools.partial(chex.assert_trees_all_close, rtol=1e-4, atol=2e-5)
 
 
 @functools.cache
 def played(name):
-    """A method, its first step compiled, its start and its state after one step."""
-    method, state = make(name), begin(name)
-    return method, quick(method.step), state, *quick(method.step)(state, images(method), KEY)
+    return play(make(name), images(make(name)), KEY, start=begin(name))
 
 
 # ---- the five tests ------------------------------------------------------------------------------
@@ -50,73 +41,26 @@ def objective(metrics):
 
 @every_method
 def test_steps_on_a_fixed_batch_lower_the_objective(name):
-    method, step, state, _, first = played(name)
-    for _ in range(80):
-        state, last = step(state, images(method), KEY)  # the same noise every time
-    assert all(np.isfinite(v) for v in last.values())
+    first = played(name).metrics
+    _, last = repeated(played(name), images(make(name)), KEY, 80)
     assert objective(last) < objective(first) - 1.0, (first, last)
     assert last["G/log_likelihood"] > first["G/log_likelihood"] + 1.0
-    assert int(state.t) == 80
 
 
 @every_method
 def test_a_step_moves_all_players(name):
     _, _, start, after, _ = played(name)
-    for player, before in params(start).items():
-        leaves = zip(jax.tree.leaves(before), jax.tree.leaves(params(after)[player]), strict=True)
-        assert all(np.any(a != b) for a, b in leaves), player
+    moves(start, after, params(start))
 
 
 @every_method
-def test_one_device_equals_four(name):
-    method, step, start, _, _ = played(name)
-    mesh = devices.make_mesh(4)
-    with jax.set_mesh(mesh):
-        state = devices.place_state(jax.device_get(start), mesh)
-        sharding = jax.sharding.NamedSharding(mesh, jax.P(None, devices.AXIS))
-        split = jax.jit(method.step)
-        for i in range(2):
-            x = jax.device_put(images(method, i), sharding)
-            state, metrics = split(state, x, jax.random.key(i))
-    alone = start
-    for i in range(2):
-        alone, expected = step(alone, images(method, i), jax.random.key(i))
-    results = [jax.device_get((params(s), m)) for s, m in ((state, metrics), (alone, expected))]
-    chex.assert_trees_all_close(*results, rtol=5e-4, atol=5e-5)
-
-
-@every_method
-def test_k_steps_in_a_dispatch_equal_k_dispatches(name):
-    method, step, start, _, _ = played(name)
-    data = np.random.default_rng(1).integers(0, 256, (20, *SHAPE)).astype(np.uint8)
-    n = method.phases[0].num_batches
-    index = np.random.default_rng(2).integers(0, 20, (3, n, BATCH))
-    dispatch = make_dispatch(method.step, reader(data))
-    key = jax.random.key(3)
-    together, metrics = dispatch(jax.device_get(start), data, index, 0, key)
-    alone = start
-    for i in range(3):
-        x = data[index[i]].astype(np.float32) / 127.5 - 1
-        alone, row = step(alone, x, jax.random.fold_in(key, i))
-        for term, value in row.items():
-            np.testing.assert_allclose(metrics[term][i], value, rtol=1e-3, atol=1e-4)
-    close(together, alone)
+def test_one_dispatch_on_four_devices_equals_three_steps_on_one(name):
+    steps_agree(played(name))
 
 
 @every_method
 def test_a_restored_state_goes_on_bit_for_bit(name, tmp_path):
-    method, step, start, after, _ = played(name)
-    checkpoint.save(tmp_path, 1, after, keep=1)
-    abstract = jax.eval_shape(method.init, jax.random.key(0))
-    abstract = jax.tree.map(
-        lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding),
-        abstract,
-        start,
-    )
-    _, restored = checkpoint.restore(tmp_path, abstract)
-    same(restored, after)
-    on, went_on = (step(s, images(method), jax.random.key(2))[0] for s in (after, restored))
-    same(on, went_on)
+    restored_goes_on(played(name), images(make(name)), tmp_path)
 
 
 # ---- codes, bounds -------------------------------------------------------------------------------
@@ -125,10 +69,7 @@ def test_a_restored_state_goes_on_bit_for_bit(name, tmp_path):
 @functools.cache
 def trained():
     """The state of a VAE whose posteriors are no longer its prior."""
-    method, step, state, _, _ = played("vae")
-    for _ in range(20):
-        state, _ = step(state, images(method), KEY)
-    return state
+    return repeated(played("vae"), images(make("vae")), KEY, 20)[0]
 
 
 @every_method
@@ -141,14 +82,10 @@ def test_codes_are_those_of_the_vae(name):
 
 def test_codes_in_and_out():
     method, s = make("vae"), trained()
-    codes = method.prior(s, jax.random.key(0), 5)
-    assert {n: c.shape for n, c in codes.items()} == {"z": (5, DIM)}
-    x = quick(method.generate)(s, {"z": 100 * codes["z"]})
-    chex.assert_shape(x, (5, *SHAPE))
-    assert 0.9 < np.abs(x).max() <= 1
-    found = quick(method.encode)(s, x)
-    assert {n: c.shape for n, c in found.items()} == {"z": (5, DIM)}
+    codes, x, found = codes_fit(method, s)
     np.testing.assert_allclose(found["z"], encoded(s.E.params, x)[0], rtol=1e-5, atol=1e-6)
+    far = quick(method.generate)(s, {"z": 100 * codes["z"]})
+    assert 0.9 < np.abs(far).max() <= 1
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
@@ -192,7 +129,7 @@ def test_rates_and_bounds():
     np.testing.assert_allclose(quick(method.rates)(s, x), rates, rtol=1e-4, atol=1e-6)
     assert rates.max() > 0.05
     key = jax.random.key(5)
-    codes = method.prior(s, key, BATCH)
+    codes = jax.device_get(method.prior(s, key, BATCH))
     mean, log_var = encoded(s.E.params, np.tanh(decoded(s.G.params, codes["z"]) / 2))
     squared = (codes["z"] - mean) ** 2 / np.exp(log_var)
     log_q = -0.5 * np.sum(squared + log_var + math.log(2 * math.pi), axis=1)

@@ -8,15 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from promises import (
+    BATCH,
+    SHAPE,
+    codes_fit,
+    descended,
+    images,
+    moves,
+    play,
+    quick,
+    repeated,
+    restored_goes_on,
+    steps_agree,
+    under,
+)
 
 from configs import celeba, digits, mnist, sprites
-from ivg import checkpoint, devices
 from ivg import networks as net
-from ivg.dispatch import make_dispatch
 from ivg.errors import UserError
 from ivg.methods.jointvae import capacity_schedules, jointvae
 
-SHAPE, BATCH, DIM_Z, CLASSES = (8, 8, 1), 8, 3, 4
+DIM_Z, CLASSES, KEY = 3, 4, jax.random.key(1)
 SIZES = dict(dim_z=DIM_Z, num_classes=CLASSES, gamma=2.0, capacity_z=2.0, capacity_d=1.0)
 
 
@@ -27,23 +39,9 @@ def make(*, tx=None, **options):
     return jointvae(image_shape=SHAPE, batch_size=BATCH, tx=tx, **options)
 
 
-def quick(f):
-    """Jitted and compiled fast: these networks are tiny, compilation is all that costs."""
-    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
-
-
-def images(seed=0):
-    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (1, BATCH, *SHAPE)), jnp.float32)
-
-
 @pytest.fixture(scope="module")
 def played():
-    """The method, its step compiled, its start and its state after one step."""
-    method = make()
-    start = quick(method.init)(jax.random.key(0))
-    step = quick(method.step)
-    after, metrics = step(start, images(), jax.random.key(1))
-    return method, step, start, after, metrics
+    return play(make(), images(), KEY)
 
 
 def objective(metrics):
@@ -53,85 +51,39 @@ def objective(metrics):
 
 
 def test_steps_on_a_fixed_batch_lower_the_objective_and_reach_the_capacities(played):
-    _, step, state, _, first = played
-    for _ in range(300):
-        state, last = step(state, images(), jax.random.key(1))  # the same samples every time
-    assert objective(last) < objective(first) - 2.0
+    _, last = repeated(played, images(), KEY, 300)
+    assert objective(last) < objective(played.metrics) - 2.0
     assert abs(last["E/kl_z"] - 2.0) < 0.3 and abs(last["E/kl_d"] - 1.0) < 0.3
     each = [last[f"E/kl_{i:02d}"] for i in (1, 2, 3)]
     np.testing.assert_allclose(sum(each), last["E/kl_z"], rtol=1e-5)
-    assert int(state.t) == 300
 
 
 def test_encoder_and_decoder_move(played):
-    _, _, start, after, _ = played
-    for player in "EG":
-        both = (jax.tree.leaves(getattr(s, player).params) for s in (start, after))
-        assert not any(np.array_equal(a, b) for a, b in zip(*both, strict=True)), player
+    moves(played.start, played.after, "EG")
 
 
-def test_one_device_equals_four(played):
-    method, _, start, _, _ = played
-    results = []
-    for n in (1, 4):
-        mesh = devices.make_mesh(n)
-        with jax.set_mesh(mesh):
-            state = devices.place_state(start, mesh)
-            sharding = jax.sharding.NamedSharding(mesh, jax.P(None, devices.AXIS))
-            step = quick(method.step)
-            for i in range(2):
-                x = jax.device_put(images(i), sharding)
-                state, metrics = step(state, x, jax.random.key(i))
-            results.append(jax.device_get((state.E.params, state.G.params, metrics)))
-    chex.assert_trees_all_close(*results, rtol=5e-4, atol=5e-5)
-
-
-def test_k_steps_in_a_dispatch_equal_k_dispatches(played):
-    method, _, start, _, _ = played
-    data = jnp.asarray(np.random.default_rng(1).integers(0, 256, (20, *SHAPE)), jnp.uint8)
-    index = jnp.asarray(np.random.default_rng(2).integers(0, 20, (3, 1, BATCH)))
-    dispatch = make_dispatch(method.step, lambda images, batch, key: (images[batch], key))
-
-    def copy(state):
-        return jax.tree.map(jnp.copy, state)
-
-    together, metrics = dispatch(copy(start), data, index, jnp.int32(0), jax.random.key(3))
-    alone, rows = copy(start), []
-    for i in range(3):
-        alone, row = dispatch(alone, data, index[i : i + 1], jnp.int32(i), jax.random.key(3))
-        rows.append(row)
-    chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=1e-5)
-    for term, values in metrics.items():
-        np.testing.assert_allclose(values, [row[term][0] for row in rows], rtol=1e-3, atol=1e-4)
+def test_one_dispatch_on_four_devices_equals_three_steps_on_one(played):
+    steps_agree(played)
 
 
 def test_a_restored_state_goes_on_bit_for_bit(played, tmp_path):
-    method, step, start, after, _ = played
-    checkpoint.save(tmp_path, 1, after, keep=1)
-    abstract = jax.tree.map(
-        lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding),
-        jax.eval_shape(method.init, jax.random.key(0)),
-        start,
-    )
-    _, restored = checkpoint.restore(tmp_path, abstract)
-    chex.assert_trees_all_equal(restored, after)
-    on, went_on = (step(s, images(), jax.random.key(2))[0] for s in (after, restored))
-    chex.assert_trees_all_equal(on, went_on)
+    restored_goes_on(played, images(), tmp_path)
 
 
-def test_an_update_is_equation_7():
+def test_an_update_is_equation_7(played):
     """With C_d below and at ln K; d is relaxed at the temperature."""
     gamma, temperature = 3.0, 0.67
     options = dict(gamma=gamma, capacity_z=2.0, capacity_d=4.0, capacity_steps=10)
-    method = make(tx={p: optax.sgd(1.0) for p in "EG"}, temperature=temperature, **options)
+    plain = {player: optax.sgd(1.0) for player in "EG"}
+    method = make(tx=plain, temperature=temperature, **options)
     x, key = images()[0], jax.random.key(5)
     family = net.autoencoder_family("mlp", width=16)
     E, G = family.encoder((DIM_Z, DIM_Z, CLASSES)), family.decoder(SHAPE)
-    z_key, d_key = jax.random.split(key)
-    noise = jax.random.normal(z_key, (BATCH, DIM_Z))
-    uniform = jax.random.uniform(d_key, (BATCH, CLASSES), minval=jnp.finfo(jnp.float32).tiny)
 
     def loss(phi, theta, c_z, c_d):
+        z_key, d_key = jax.random.split(key)
+        noise = jax.random.normal(z_key, (BATCH, DIM_Z))
+        uniform = jax.random.uniform(d_key, (BATCH, CLASSES), minval=jnp.finfo(jnp.float32).tiny)
         mean, log_var, logits = E.train(phi, {}, x)[0]
         z = mean + jnp.exp(log_var / 2) * noise
         d = jax.nn.softmax((logits - jnp.log(-jnp.log(uniform))) / temperature)
@@ -144,14 +96,14 @@ def test_an_update_is_equation_7():
         distance = jnp.abs(jnp.mean(kl_z) - c_z) + jnp.abs(jnp.mean(kl_d) - c_d)
         return -jnp.mean(log_p) + gamma * distance
 
-    s = quick(method.init)(jax.random.key(0))
+    s = under(played.start, plain)
     step, slope = quick(method.step), quick(jax.grad(loss, (0, 1)))
     most = math.log(CLASSES)
     for t, c_z, c_d in ((0, 0.0, 0.0), (2, 0.4, 0.8), (5, 1.0, most), (20, 2.0, most)):
-        after, _ = step(s._replace(t=jnp.int32(t)), x[None], key)
+        after, _ = step(s._replace(t=np.int32(t)), x[None], key)
         gradients = slope(s.E.params, s.G.params, c_z, c_d)
         for player, gradient in zip("EG", gradients, strict=True):
-            moved = jax.tree.map(np.subtract, getattr(s, player).params, gradient)
+            moved = descended(getattr(s, player), gradient)
             chex.assert_trees_all_close(getattr(after, player).params, moved, rtol=1e-4, atol=1e-4)
 
 
@@ -165,58 +117,62 @@ def test_capacities_rise_side_by_side_and_that_of_d_stops_at_ln_k():
 
 
 def test_codes_in_and_out(played):
-    method, _, _, state, _ = played
-    codes = method.prior(state, jax.random.key(0), 5)
-    assert {n: c.shape for n, c in codes.items()} == {"d": (5, CLASSES), "z": (5, DIM_Z)}
+    method, state = played.method, played.after
     assert {n: (c.kind, c.size) for n, c in method.codes.items()} == {
         "d": ("categorical", CLASSES),
         "z": ("continuous", DIM_Z),
     }
-    generate = quick(method.generate)
-    x_g = generate(state, codes)
-    chex.assert_shape(x_g, (5, *SHAPE))
-    assert np.abs(x_g).max() <= 1
-    found = quick(method.encode)(state, x_g)
-    assert {n: c.shape for n, c in found.items()} == {n: c.shape for n, c in codes.items()}
+    codes, x_g, found = codes_fit(method, state)
     for d in (codes["d"], found["d"]):  # one-hot, not probabilities
         np.testing.assert_array_equal(np.sort(d, axis=1), np.tile([0, 0, 0, 1], (5, 1)))
-    other = {"d": jnp.roll(codes["d"], 1, axis=1), "z": codes["z"]}
-    assert np.abs(generate(state, other) - x_g).max() > 1e-3
+    other = {"d": np.roll(codes["d"], 1, axis=1), "z": codes["z"]}
+    assert np.abs(quick(method.generate)(state, other) - x_g).max() > 1e-3
 
 
 def test_rates_and_bounds_are_those_of_the_posterior(played):
-    method, _, _, state, _ = played
+    method, state = played.method, played.after
     E = net.autoencoder_family("mlp", width=16).encoder((DIM_Z, DIM_Z, CLASSES))
-    infer = quick(E.infer)
 
-    def q(x):
-        mean, log_var, logits = (np.asarray(h, np.float64) for h in infer(state.E.params, {}, x))
-        return mean, np.exp(log_var), np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    @quick
+    def look(state, x, key):
+        """What the method says, and the networks' outputs behind it."""
+        codes = method.prior(state, key, BATCH)
+        said = dict(
+            rates=method.rates(state, x),
+            z=method.encode(state, x)["z"],
+            parts=method.log_likelihood(state, x, key),
+            bounds=method.bounds(state, key, BATCH),
+        )
+        seen = (x, method.generate(state, codes))
+        return codes, said, [E.infer(state.E.params, {}, image) for image in seen]
 
-    x = images()[0]
-    mean, var, p = q(x)
-    kl = 0.5 * (mean**2 + var - 1 - np.log(var))
-    np.testing.assert_allclose(quick(method.rates)(state, x), kl, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(quick(method.encode)(state, x)["z"], mean, rtol=1e-4, atol=1e-5)
-    parts = quick(method.log_likelihood)(state, x, jax.random.key(1))
+    found = jax.device_get(look(state, images()[0], jax.random.key(2)))
+    codes, said, (real, fake) = jax.tree.map(np.float64, found)
+    mean, log_var, p = real[0], real[1], softmax(real[2])
+    kl = 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var)
+    np.testing.assert_allclose(said["rates"], kl, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(said["z"], mean, rtol=1e-4, atol=1e-5)
+    parts = said["parts"]
     assert parts.keys() == {"log_likelihood", "kl_z", "kl_d", "bound"}
     np.testing.assert_allclose(parts["kl_z"], kl.sum(axis=1), rtol=1e-3)
     kl_d = np.sum(p * np.log(p * CLASSES), axis=1)
     np.testing.assert_allclose(parts["kl_d"], kl_d, rtol=1e-3, atol=1e-5)
     total = parts["log_likelihood"] - parts["kl_z"] - parts["kl_d"]
     np.testing.assert_allclose(parts["bound"], total, rtol=1e-5)
-    key = jax.random.key(2)
-    codes = jax.device_get(method.prior(state, key, 6))
-    mean, var, p = q(quick(method.generate)(state, codes))
-    log_q = -0.5 * np.sum(np.log(2 * np.pi * var) + (codes["z"] - mean) ** 2 / var, axis=1)
+    mean, log_var, p = fake[0], fake[1], softmax(fake[2])
+    squared = (codes["z"] - mean) ** 2 / np.exp(log_var)
+    log_q = -0.5 * np.sum(np.log(2 * np.pi) + log_var + squared, axis=1)
     info = log_q + 0.5 * DIM_Z * np.log(2 * np.pi * np.e)
     info += np.log(np.sum(p * codes["d"], axis=1)) + np.log(CLASSES)
-    found = jax.jit(method.bounds, static_argnums=2)(state, key, 6)["info_lower"]
-    np.testing.assert_allclose(found, info, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(said["bounds"]["info_lower"], info, rtol=1e-3, atol=1e-3)
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
 def test_a_larger_eps_is_the_released_code_s_division_by_the_pixels():
-    gradient, pixels = jnp.array([1e-6, -1e-3, 2.0]), 1024
+    gradient, pixels = np.float32([1e-6, -1e-3, 2.0]), 1024
     moves = []
     for scale, eps in ((1 / pixels, 1e-8), (1.0, 1e-8 * pixels)):
         tx = optax.adam(5e-4, eps=eps)
