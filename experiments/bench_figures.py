@@ -21,7 +21,7 @@ PANELS = (
     ("reconstruction error", ERROR),
 )
 PAPERS = {"IB-GAN": ("s", "C1"), "InfoVAEGAN": ("D", "C2"), "InfoGAN-CR": ("^", "C3")}
-TILE = 620  # pixels that a picture of the sheet is wide
+TILE = 1_000  # pixels that a picture of the sheet is wide, at most
 GAP = 16
 
 
@@ -86,7 +86,7 @@ def draw_papers(axes: Any, y: int, row: Mapping[str, Any], key: str, name: Any) 
 # ---- what the methods draw ----------------------------------------------------------------------
 
 
-def sheet(runs: Sequence[Run], path: pathlib.Path, columns: int = 4) -> list[dict[str, Any]]:
+def sheet(runs: Sequence[Run], path: pathlib.Path, columns: int = 2) -> list[dict[str, Any]]:
     """Traversals or samples of the best seed of each method, side by side; what is on it."""
     groups: dict[str, list[Run]] = {}
     for run in filter(ANY.present, runs):
@@ -109,18 +109,23 @@ def sheet(runs: Sequence[Run], path: pathlib.Path, columns: int = 4) -> list[dic
 
 
 def picture_of(run: Run) -> pathlib.Path | None:
-    """A traversal: by class where the run was scored by its classes; else samples."""
+    """A traversal, by class where the run was scored by its classes, else of images; or samples.
+
+    Of images rather than from the middle of the prior, where a young autoencoder draws nothing.
+    """
     figures = run.folder / "figures"
     by_class = sorted(figures.glob("traversal_d_*.png")) if "clustering" in run.results else []
-    wanted = [*by_class[:1], figures / "traversal_codes.png", figures / "samples.png"]
+    names = ("traversal_images.png", "traversal_codes.png", "samples.png")
+    wanted = [*by_class[:1], *(figures / name for name in names)]
     return next((path for path in wanted if path.exists()), None)
 
 
 def tile(path: pathlib.Path, label: str) -> np.ndarray:
-    """A picture at the sheet's width, with its label."""
+    """A picture, no wider than TILE, with its label."""
     with Image.open(path) as image:
-        height = max(1, round(image.height * TILE / image.width))
-        picture = np.asarray(image.convert("RGB").resize((TILE, height), Image.Resampling.LANCZOS))
+        width = min(TILE, image.width)
+        size = (width, max(1, round(image.height * width / image.width)))
+        picture = np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
     return reporting.labelled(picture, label)
 
 

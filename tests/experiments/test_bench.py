@@ -244,11 +244,7 @@ def test_clusters_are_per_cent_and_codes_have_a_column_of_their_own(tmp_path):
 
 def test_the_sheet_shows_the_best_seed_of_each_method(runs):
     page, content, out = write(runs, "--methods=ibgan,jointvae,gan")
-    assert content["pictures"] == []  # the fabricated runs have other pictures
-    for folder in runs.iterdir():
-        figures = folder / "figures"
-        (figures / "traversal_images.png").rename(figures / "traversal_codes.png")
-    page, content, out = write(runs, "--methods=ibgan,jointvae,gan")
+    assert {p["picture"] for p in content["pictures"]} == {"traversal_images.png"}
     assert {p["method"]: p["run"] for p in content["pictures"]} == {
         "ibgan": "sprites_ibgan_1",
         "jointvae": "sprites_jointvae_0",
