@@ -8,16 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from promises import (
+    BATCH,
+    SHAPE,
+    images,
+    params,
+    play,
+    quick,
+    repeated,
+    restored_goes_on,
+    steps_agree,
+)
 
-from ivg import checkpoint, devices
-from ivg.dispatch import make_dispatch, reader
 from ivg.errors import UserError
 from ivg.losses import information
 from ivg.methods import ATTRIBUTE_METHODS, METHODS, mmvae, r_cvae
-from ivg.players import Labelled, Player
+from ivg.players import Labelled
 
-SHAPE = (8, 8, 1)
-BATCH = 8
 K = 2  # attributes
 PLAYERS = ("E", "G", "q_y", "T_cy", "T_zy", "T_zc")
 T = ("T_cy", "T_zy", "T_zc")
@@ -26,7 +33,7 @@ same = functools.partial(chex.assert_trees_all_close, rtol=0, atol=0)
 
 
 @functools.cache
-def make(name="mmvae", **options):
+def make(name, **options):
     sizes = dict(dim_z=4, num_attributes=K, network=dict(name="mlp", width=16))
     if name != "r_cvae":
         sizes["statistics"] = SMALL
@@ -36,35 +43,28 @@ def make(name="mmvae", **options):
 
 
 @functools.cache
-def _start(init):
-    return jax.jit(init)(jax.random.key(0))
-
-
-def start(method):
-    return _start(method.init)
-
-
-@functools.cache
-def _jitted(step):
-    return jax.jit(step)
+def start(name):
+    """One start for all methods of a name: no option changes it."""
+    return quick(make(name).init)(jax.random.key(0))
 
 
 def stepper(method):
-    return _jitted(method.step)
+    return quick(method.step)
 
 
 def examples(method, seed=0):
     """Minibatches in which each attribute lights up a row of its own."""
-    rng = np.random.default_rng(seed)
-    n = method.phases[0].num_batches
-    y = rng.integers(0, 2, (n, BATCH, K))
-    x = rng.uniform(-1, 0, (n, BATCH, *SHAPE))
+    count = method.phases[0].num_batches
+    y = np.random.default_rng(seed).integers(0, 2, (count, BATCH, K)).astype(np.float32)
+    x = images(count, seed) / 2 - 0.5
     x[..., :K, :, :] += y[..., None, None]
-    return Labelled(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32))
+    return Labelled(x, y)
 
 
-def players_of(state):
-    return {name: p for name, p in state._asdict().items() if isinstance(p, Player)}
+@functools.cache
+def played(name):
+    method = make(name)
+    return play(method, examples(method), jax.random.key(1), start=start(name))
 
 
 @functools.cache
@@ -84,14 +84,8 @@ def infer_pair(method, state, xs, key):
 
 @pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
 def test_step_lowers_its_objective_on_a_fixed_batch(name):
-    method = make(name)
-    state, xs, key = start(method), examples(method), jax.random.key(1)
-    step = stepper(method)
-    first = last = None
-    for _ in range(60):
-        state, last = step(state, xs, key)
-        first = last if first is None else first
-    assert all(jnp.isfinite(v) for v in last.values())
+    first = played(name).metrics
+    _, last = repeated(played(name), examples(make(name)), jax.random.key(1), 60)
     terms = ("G/squared_error", "E/kl_z", "E/kl_c")
     assert sum(last[t] for t in terms) < 0.7 * sum(first[t] for t in terms)
     assert last["G/squared_error"] < first["G/squared_error"]
@@ -103,7 +97,7 @@ def test_step_lowers_its_objective_on_a_fixed_batch(name):
 def test_who_only_measures_moves_alone(name):
     """The first half of a step leaves encoder and decoder bit-identical."""
     method = make(name)
-    state, xs = start(method), examples(method)
+    state, xs = start(name), examples(method)
     game = method.phases[0].step.args[0]
     if name == "csvae":
         from ivg.methods import csvae
@@ -116,73 +110,20 @@ def test_who_only_measures_moves_alone(name):
         _, pair, _ = infer_pair(method, state, xs, jax.random.key(1))
         after, _ = jax.jit(functools.partial(mmvae.ascend_information, game))(state, pair)
     same((after.E, after.G), (state.E, state.G))
-    for player_name in players_of(state).keys() - {"E", "G"}:
+    for player_name in params(state).keys() - {"E", "G"}:
         before, now = getattr(state, player_name).params, getattr(after, player_name).params
         with pytest.raises(AssertionError):
             same(now, before)
 
 
 @pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
-def test_one_device_equals_four(name):
-    method = make(name)
-    xs, step, key = examples(method), stepper(method), jax.random.key(1)
-    alone = start(method)
-    mesh = devices.make_mesh(4)
-    with jax.set_mesh(mesh):
-        state = devices.place_state(jax.device_get(alone), mesh)
-        sharding = jax.sharding.NamedSharding(mesh, jax.P(None, devices.AXIS))
-        spread = jax.device_put(xs, sharding)
-        split = jax.jit(method.step)
-        for i in range(2):
-            state, metrics = split(state, spread, jax.random.fold_in(key, i))
-    for i in range(2):
-        alone, expected = step(alone, xs, jax.random.fold_in(key, i))
-    params = [{k: p.params for k, p in players_of(s).items()} for s in (state, alone)]
-    chex.assert_trees_all_close(
-        jax.device_get((params[0], metrics)), jax.device_get((params[1], expected)),
-        rtol=2e-4, atol=2e-5,
-    )  # fmt: skip
+def test_one_dispatch_on_four_devices_equals_three_steps_on_one(name):
+    steps_agree(played(name), attributes=K, rtol=2e-4)
 
 
 @pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
-def test_two_steps_in_one_dispatch_equal_two_steps(name):
-    method = make(name)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (20, *SHAPE), np.uint8)
-    per_step = method.phases[0].num_batches
-    index = rng.integers(0, 20, (2, per_step, BATCH))
-    y = rng.integers(0, 2, (2, per_step, BATCH, K)).astype(bool)
-    key = jax.random.key(2)
-    dispatch = make_dispatch(method.step, reader(images))
-    together, many = dispatch(
-        jax.tree.map(jnp.copy, start(method)),
-        jnp.asarray(images),
-        Labelled(jnp.asarray(index), jnp.asarray(y)),
-        0,
-        key,
-    )
-    state = start(method)
-    for i in range(2):
-        xs = Labelled(images[index[i]].astype(np.float32) / 127.5 - 1, y[i].astype(np.float32))
-        state, metrics = stepper(method)(state, xs, jax.random.fold_in(key, i))
-        row = {name: many[name][i] for name in metrics}
-        chex.assert_trees_all_close(row, metrics, rtol=2e-4, atol=2e-5)
-    chex.assert_trees_all_close(together, state, rtol=2e-4, atol=2e-5)
-
-
-@pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
-def test_saved_and_restored_goes_on_bit_for_bit(name, tmp_path):
-    method = make(name)
-    step, xs = stepper(method), examples(method)
-    state = start(method)
-    state, _ = step(state, xs, jax.random.key(1))
-    checkpoint.save(tmp_path, 1, state, keep=1)
-    through, _ = step(state, xs, jax.random.key(2))
-    abstract = jax.eval_shape(method.init, jax.random.key(0))
-    found, restored = checkpoint.restore(tmp_path, abstract, warn=print)
-    again, _ = step(restored, xs, jax.random.key(2))
-    assert found == 1
-    same(again, through)
+def test_a_restored_state_goes_on_bit_for_bit(name, tmp_path):
+    restored_goes_on(played(name), examples(make(name)), tmp_path)
 
 
 # ---- equations -----------------------------------------------------------------------------------
@@ -198,7 +139,7 @@ def test_prior_of_the_attributes_is_the_thesis():
 @pytest.mark.parametrize("t, weight_c", [(0, 5.0), (5, 3.0), (10, 1.0), (99, 1.0)])
 def test_elbo_is_the_sum_of_its_three_terms_with_the_constant_left_out(t, weight_c):
     method = make("r_cvae", kl_c_start=5.0, kl_c_steps=10)
-    state, key = start(method), jax.random.key(3)
+    state, key = start("r_cvae"), jax.random.key(3)
     batch = r_cvae.first(examples(method))
     model = method.phases[0].step.args[0]
     latents, _ = r_cvae.infer(model, state.E.params, state.E.stats, batch, key)
@@ -220,8 +161,8 @@ def test_elbo_is_the_sum_of_its_three_terms_with_the_constant_left_out(t, weight
 
 
 def test_samples_of_the_product_come_from_the_second_minibatch():
-    method = make()
-    state, xs = start(method), examples(method)
+    method = make("mmvae")
+    state, xs = start("mmvae"), examples(method)
     mine, pair, _ = infer_pair(method, state, xs, jax.random.key(1))
     joint, product = mmvae.samples(pair)
     same(pair.y, xs.y[0])
@@ -233,9 +174,9 @@ def test_samples_of_the_product_come_from_the_second_minibatch():
 
 
 def test_shuffled_samples_are_those_of_the_one_minibatch():
-    method = make(product="shuffled")
+    method = make("mmvae", product="shuffled")
     assert method.phases[0].num_batches == 1
-    state = start(method)
+    state = start("mmvae")
     _, pair, _ = infer_pair(method, state, examples(method), jax.random.key(1))
     both = jnp.concatenate([pair.c, pair.y], axis=-1)
     bar = jnp.concatenate([pair.c_bar, pair.y_bar], axis=-1)
@@ -268,12 +209,12 @@ def test_information_reaches_the_encoder_through_joint_and_product_samples(name,
     """Against finite differences in float64; and every path carries a part of the gradient."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
-        method = make()
+        method = make("mmvae")
         game, key = method.phases[0].step.args[0], jax.random.key(1)
         to64 = functools.partial(
             jax.tree.map, lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a
         )
-        state, xs = to64(start(method)), to64(examples(method))
+        state, xs = to64(start("mmvae")), to64(examples(method))
         T = getattr(state, name)  # away from its start, where it is nearly constant
         state = state._replace(**{name: T._replace(params=jax.tree.map(lambda p: 3 * p, T.params))})
 
@@ -301,11 +242,17 @@ def test_information_reaches_the_encoder_through_joint_and_product_samples(name,
 
 def test_objective_is_the_weighted_sum():
     weights = dict(weight_cy=0.5, weight_zy=2.0, weight_zc=3.0)
-    method = make(**weights)
-    game, state = method.phases[0].step.args[0], start(method)
+    method = make("mmvae", **weights)
+    game, state = method.phases[0].step.args[0], start("mmvae")
     xs, key = examples(method), jax.random.key(1)
-    value, (_, _, parts) = mmvae.objective(game, state.E.params, state.G.params, state, xs, key)
-    bounds = {name: information_term(game, state, xs, key, name)(state.E.params) for name in T}
+
+    @quick
+    def look(state):
+        phi, theta = state.E.params, state.G.params
+        value, (_, _, parts) = mmvae.objective(game, phi, theta, state, xs, key)
+        return value, parts, {n: information_term(game, state, xs, key, n)(phi) for n in T}
+
+    value, parts, bounds = look(state)
     expected = sum(parts.values())
     expected += -0.5 * bounds["T_cy"] + 2.0 * bounds["T_zy"] + 3.0 * bounds["T_zc"]
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -314,8 +261,8 @@ def test_objective_is_the_weighted_sum():
 def test_csvae_predictor_and_encoder_want_the_opposite():
     """Only the encoder sees the entropy term, and with weight 0 the encoder is r-CVAE's."""
     method, plain = make("csvae", weight_entropy=0.0), make("r_cvae")
-    state, xs, key = start(method), examples(method), jax.random.key(1)
-    beside = start(plain)._replace(E=state.E, G=state.G)
+    state, xs, key = start("csvae"), examples(method), jax.random.key(1)
+    beside = start("r_cvae")._replace(E=state.E, G=state.G)
     after, _ = stepper(method)(state, xs, key)
     alone, _ = stepper(plain)(beside, xs, key)
     chex.assert_trees_all_close((after.E.params, after.G.params), (alone.E.params, alone.G.params),
@@ -327,8 +274,8 @@ def test_csvae_predictor_and_encoder_want_the_opposite():
 
 
 def test_ema_changes_the_networks_gradient_and_keeps_its_average():
-    plain, ema = make(), make(gradient="ema")
-    state, xs, key = start(plain), examples(plain), jax.random.key(1)
+    plain, ema = make("mmvae"), make("mmvae", gradient="ema")
+    state, xs, key = start("mmvae"), examples(plain), jax.random.key(1)
     one, parts = stepper(plain)(state, xs, key)
     two, other = stepper(ema)(state, xs, key)
     same(one.log_averages, state.log_averages)
@@ -342,7 +289,7 @@ def test_ema_changes_the_networks_gradient_and_keeps_its_average():
 @pytest.mark.parametrize("name", ATTRIBUTE_METHODS)
 def test_codes_in_and_out(name):
     method = make(name)
-    state, xs = start(method), examples(method)
+    state, xs = start(name), examples(method)
     batch = r_cvae.first(xs)
     codes = method.prior(state, jax.random.key(0), 6)
     assert {n: v.shape for n, v in codes.items()} == {"c": (6, 2 * K), "z": (6, 4)}
@@ -364,6 +311,6 @@ def test_codes_in_and_out(name):
 
 def test_an_option_that_is_none():
     with pytest.raises(UserError, match='product="third" is not a choice of mmvae'):
-        make(product="third")
+        make("mmvae", product="third")
     with pytest.raises(UserError, match='gradient="exact"'):
-        make(gradient="exact")
+        make("mmvae", gradient="exact")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from promises import BATCH, descended, params, play, quick, repeated
-from small_autoencoders import DECODER, DIM, ENCODER, KEY, SGD, D, begin, encoded, images, make
+from small_autoencoders import DECODER, DIM, ENCODER, KEY, SGD, D, begin, images, make
 
 from ivg.methods import vae
 
@@ -111,10 +111,7 @@ def test_factorvae_is_algorithm_2_at_the_old_parameters(permuted):
     s, after, parts = check_descent("factorvae", factorvae_loss, gamma=7.0, permuted=permuted)
     x = images(make("factorvae", rates=SGD, gamma=7.0, permuted=permuted))
     assert len(x) == (1 if permuted == "same" else 2)
-    keys = jax.random.split(jax.random.key(5), 3)
-    z, other = (drawn(s.E.params, *pair) for pair in ((x[0], keys[0]), (x[-1], keys[1])))
-    other = z if permuted == "same" else other
-    z_bar = np.asarray(jax.random.permutation(keys[2], other, independent=True))
+    z, other, z_bar = draw(permuted, s.E.params, x, jax.random.key(5))
     assert not np.allclose(z_bar, other)
     np.testing.assert_array_equal(np.sort(z_bar, axis=0), np.sort(other, axis=0))
     value, g_w = quick(DISCRIMINATION)(s.D.params, z, z_bar)
@@ -122,9 +119,20 @@ def test_factorvae_is_algorithm_2_at_the_old_parameters(permuted):
     np.testing.assert_allclose(parts["D/loss"], value, rtol=1e-5)
 
 
-def drawn(phi, x, key):
-    mean, log_var = encoded(phi, x)
-    return mean + np.exp(log_var / 2) * np.asarray(jax.random.normal(key, mean.shape))
+def draw(permuted, *arguments):
+    """Codes of the first minibatch, those to be permuted, and their permutation."""
+    return jax.device_get(quick(functools.partial(_draw, permuted))(*arguments))
+
+
+def _draw(permuted, phi, x, key):
+    def sample(x, key):
+        mean, log_var = ENCODER.infer(phi, {}, x)
+        return mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape)
+
+    keys = jax.random.split(key, 3)
+    z = sample(x[0], keys[0])
+    other = z if permuted == "same" else sample(x[1], keys[1])
+    return z, other, jax.random.permutation(keys[2], other, independent=True)
 
 
 def test_factorvaes_discriminator_learns_from_a_frozen_autoencoder():

@@ -6,16 +6,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from promises import (
+    BATCH,
+    SHAPE,
+    codes_fit,
+    descended,
+    images,
+    moves,
+    play,
+    quick,
+    repeated,
+    restored_goes_on,
+    steps_agree,
+    under,
+)
 
-from ivg import checkpoint, devices
 from ivg import networks as net
-from ivg.dispatch import make_dispatch, phase_at
+from ivg.dispatch import phase_at
 from ivg.errors import UserError
 from ivg.methods import infogan_cr as module
 from ivg.methods.infogan_cr import infogan_cr
 
-SHAPE, BATCH, CODES, NOISE = (8, 8, 1), 8, 3, 2
+CODES, NOISE, KEY = 3, 2, jax.random.key(1)
 WEIGHTS = dict(info_weight=0.7, cr_weight=0.6)
+same = chex.assert_trees_all_equal
 
 
 def make(*, tx=None, **options):
@@ -26,115 +40,43 @@ def make(*, tx=None, **options):
     return infogan_cr(image_shape=SHAPE, batch_size=BATCH, tx=tx, **options)
 
 
-def quick(f):
-    """Jitted and compiled fast: these networks are tiny, compilation is all that costs."""
-    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
-
-
-def images(seed=0):
-    x = np.random.default_rng(seed).uniform(-1, 1, (1, BATCH, *SHAPE))
-    return jnp.asarray(x, jnp.float32)
-
-
-def same(a, b):
-    chex.assert_trees_all_equal(a, b)
-
-
-def moved(a, b):
-    leaves = zip(*map(jax.tree.leaves, (a.params, b.params)), strict=True)
-    return all(np.any(x != y) for x, y in leaves)
-
-
 @pytest.fixture(scope="module")
 def played():
-    """A method, its two compiled steps, its start, and what the first contrastive step gives."""
-    method = make()
-    start = quick(method.init)(jax.random.key(0))
-    plain, contrastive = (quick(phase.step) for phase in method.phases)
-    return method, plain, contrastive, start, *contrastive(start, images(), jax.random.key(1))
+    """The method's last phase, that of the contrastive steps."""
+    return play(make(), images(), KEY, phase=-1)
 
 
 def test_steps_on_a_fixed_batch_go_where_they_should(played):
-    _, _, step, state, _, first = played
-    for _ in range(60):
-        state, last = step(state, images(), jax.random.key(1))  # the same latents every time
-    assert all(np.isfinite(v) for v in last.values())
+    first = played.metrics
+    _, last = repeated(played, images(), KEY, 60)
     assert last["H/cross_entropy"] < first["H/cross_entropy"] - 0.1
     assert last["H/accuracy"] > first["H/accuracy"]
     assert last["Q/info_c"] > first["Q/info_c"] + 0.05
-    assert int(state.t) == 60
 
 
 def test_h_does_not_move_before_its_start_and_then_does(played):
-    method, plain, _, start, after, _ = played
-    before, metrics = plain(start, images(), jax.random.key(1))
-    same(before.H, start.H)
-    assert not any(name.startswith("H/") for name in metrics)
-    for player in ("G", "Q", "D"):
-        assert moved(getattr(start, player), getattr(before, player)), player
-    assert moved(start.H, after.H)
+    before = play(played.method, images(), KEY, start=played.start)
+    same(before.after.H, played.start.H)
+    assert not any(name.startswith("H/") for name in before.metrics)
+    moves(played.start, before.after, "GQD")
+    moves(played.start, played.after, "H")
 
 
-def test_one_device_equals_four(played):
-    _, _, step, start, _, _ = played
-
-    def play(state, place):
-        for i in range(2):
-            state, metrics = step(state, place(images(i)), jax.random.key(i))
-        return jax.device_get((state.G.params, state.D.params, state.H.params, metrics))
-
-    alone = play(start, lambda x: x)
-    mesh = devices.make_mesh(4)
-    with jax.set_mesh(mesh):
-        sharding = jax.sharding.NamedSharding(mesh, jax.P(None, devices.AXIS))
-        four = play(devices.place_state(start, mesh), lambda x: jax.device_put(x, sharding))
-    chex.assert_trees_all_close(alone, four, rtol=5e-4, atol=5e-5)
-
-
-def test_k_steps_in_a_dispatch_equal_k_dispatches(played):
-    method, _, one, start, _, _ = played
-    data = jnp.asarray(np.random.default_rng(1).integers(0, 256, (20, *SHAPE)), jnp.uint8)
-    index = jnp.asarray(np.random.default_rng(2).integers(0, 20, (3, 1, BATCH)))
-    step, key = method.phases[-1].step, jax.random.key(3)
-    dispatch = make_dispatch(step, lambda images, batch, key: (images[batch], key))
-    own = jax.tree.map(jnp.copy, start)  # the dispatch takes it
-    together, metrics = dispatch(own, data, index, jnp.int32(0), key)
-    alone, rows = start, []
-    for i in range(3):
-        x = data[index[i]].astype(jnp.float32) / 127.5 - 1.0
-        alone, row = one(alone, x, jax.random.fold_in(key, i))
-        rows.append(row)
-    chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=1e-5)
-    for term in rows[0]:
-        np.testing.assert_allclose(metrics[term], [row[term] for row in rows], rtol=1e-3, atol=1e-4)
+def test_one_dispatch_on_four_devices_equals_three_steps_on_one(played):
+    steps_agree(played, phase=-1)
 
 
 def test_a_restored_state_goes_on_bit_for_bit(played, tmp_path):
-    method, _, step, start, after, _ = played
-    checkpoint.save(tmp_path, 1, after, keep=1)
-    abstract = jax.tree.map(
-        lambda a, like: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=like.sharding),
-        jax.eval_shape(method.init, jax.random.key(0)),
-        start,
-    )
-    _, restored = checkpoint.restore(tmp_path, abstract)
-    same(restored, after)
-    on, went_on = (step(s, images(), jax.random.key(2))[0] for s in (after, restored))
-    same(on, went_on)
+    restored_goes_on(played, images(), tmp_path)
 
 
 def test_codes_in_and_out(played):
-    method, _, _, _, state, _ = played
-    codes = quick(lambda key: method.prior(state, key, 5))(jax.random.key(0))
-    assert {name: c.shape for name, c in codes.items()} == {"c": (5, CODES), "z": (5, NOISE)}
+    method, state = played.method, played.after
+    assert {name: code.size for name, code in method.codes.items()} == {"c": CODES, "z": NOISE}
+    codes, _, found = codes_fit(method, state)
     assert max(np.abs(c).max() for c in codes.values()) <= 1
-    x_g = quick(method.generate)(state, codes)
-    chex.assert_shape(x_g, (5, *SHAPE))
-    assert np.abs(x_g).max() <= 1
-    found = quick(method.encode)(state, x_g)
-    assert {name: c.shape for name, c in found.items()} == {"c": (5, CODES), "z": (5, NOISE)}
     assert np.abs(found["c"]).max() > 0 and not np.any(found["z"])
-    bound = quick(lambda key: method.bounds(state, key, 6))(jax.random.key(1))["info_lower"]
+    bound = quick(lambda s, key: method.bounds(s, key, 6))(state, KEY)["info_lower"]
     chex.assert_shape(bound, (6,))
     # q has unit variance: H(c) less the entropy of such a Gaussian at its mean.
     assert np.all(bound <= CODES * (np.log(2) - 0.5 * np.log(2 * np.pi)) + 1e-6)
@@ -174,18 +116,20 @@ def test_the_weight_follows_its_schedule():
     assert [phase.end for phase in make(cr_start=4).phases] == [4, None]
 
 
-def test_a_step_is_the_losses_written_naively():
-    gap, updates = 0.5, 2
-    method = make(
-        tx={p: optax.sgd(1.0) for p in "GQDH"}, cr_start=0, gap=gap, gap_steps=9,
-        generator_steps=updates,
-    )  # fmt: skip
-    s, x, key = quick(method.init)(jax.random.key(0)), images()[0], jax.random.key(5)
-    after, parts = quick(method.step)(s, x[None], key)
-    codes_key, pair_key = jax.random.split(key)
+def test_a_step_is_the_losses_written_naively(played):
+    gap, updates, plain = 0.5, 2, {p: optax.sgd(1.0) for p in "GQDH"}
+    method = make(tx=plain, cr_start=0, gap=gap, gap_steps=9, generator_steps=updates)
+    s, x = under(played.start, plain), images()[0]
+    after, parts = quick(method.step)(s, x[None], KEY)
     game = method.step.args[0]
-    codes = quick(lambda key: module.prior(game, key, BATCH))(codes_key)
-    shared, a, b = quick(lambda key: module.draw_pairs(game, gap, key, BATCH))(pair_key)
+
+    @quick
+    def latents(key):
+        codes_key, pair_key = jax.random.split(key)
+        codes = module.prior(game, codes_key, BATCH)
+        return codes, module.draw_pairs(game, gap, pair_key, BATCH)
+
+    codes, (shared, a, b) = latents(KEY)
     family = net.code_family("mlp", width=8)
     G, q, D = family.generator(SHAPE), family.reconstructor((CODES,)), family.discriminator()
     H = family.pair_classifier(CODES)
@@ -214,19 +158,19 @@ def test_a_step_is_the_losses_written_naively():
         real = jax.nn.sigmoid(D.train(w, {}, x)[0][0])
         return -jnp.mean(jnp.log(real) + jnp.log(1 - fake)) - 0.7 * information(phi, x_g)
 
-    def stepped(params, slope):
-        return jax.tree.map(lambda p, g: p - g, params, slope)
+    @quick
+    def others(w, phi, h, x_g, x_a, x_b):
+        slopes = jax.grad(discriminator, (0, 1))(w, phi, x_g)
+        return *slopes, *jax.value_and_grad(cross_entropy)(h, x_a, x_b)
 
     slope_of = quick(jax.grad(generator, has_aux=True))
-    theta, stats, drawn = s.G.params, s.G.stats, []
+    theta, stats, drawn = s.G, s.G.stats, []
     for _ in range(updates):
-        slope, (stats, *pictures) = slope_of(theta, stats)
-        theta, drawn = stepped(theta, slope), [*drawn, pictures]
-    x_g, x_a, x_b = drawn[0]
-    g_w, g_phi = quick(jax.grad(discriminator, (0, 1)))(s.D.params, s.Q.params, x_g)
-    value, g_h = quick(jax.value_and_grad(cross_entropy))(s.H.params, x_a, x_b)
-    expected = dict(G=theta, D=stepped(s.D.params, g_w), Q=stepped(s.Q.params, g_phi))
-    expected["H"] = stepped(s.H.params, g_h)
+        slope, (stats, *pictures) = slope_of(theta.params, stats)
+        theta, drawn = theta._replace(params=descended(theta, slope)), [*drawn, pictures]
+    g_w, g_phi, value, g_h = others(s.D.params, s.Q.params, s.H.params, *drawn[0])
+    expected = dict(G=theta.params, D=descended(s.D, g_w), Q=descended(s.Q, g_phi))
+    expected["H"] = descended(s.H, g_h)
     for player, params in expected.items():
         chex.assert_trees_all_close(getattr(after, player).params, params, rtol=1e-3, atol=2e-5)
     chex.assert_trees_all_close(after.G.stats, stats, rtol=1e-4, atol=1e-5)
