@@ -41,7 +41,7 @@ NAMES = {
 STEPS: Mapping[str, Mapping[str, int]] = {
     "smoke": dict.fromkeys(METHODS, 20),
     "cpu": {
-        "infovaegan": 6_500,
+        "infovaegan": 3_000,
         "infovaegan_invariant": 6_500,
         "jointvae": 15_000,
         "infogan": 5_000,  # of 64
@@ -81,8 +81,8 @@ AT_28: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("cpu", "infogan"): {"METHOD.network.width": 0.5},
     ("paper", "infogan"): {"batch_size": 128},
     ("paper", "infovaegan"): {
-        "METHOD.network": dict(name="infogan28", width=1.0),
-        "METHOD.dim_z": 62,
+        "METHOD.network.width": 1.0,
+        "METHOD.num_critic": 5,
         "METHOD.optimizer.[GD].learning_rate": 1e-4,
         "METHOD.optimizer.q_*.learning_rate": 2e-4,
         "METHOD.optimizer.elbo.learning_rate": 2e-4,
