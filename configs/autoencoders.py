@@ -210,5 +210,6 @@ def _set_mixture(config: ConfigDict, data: str) -> None:
         own.optimizer[player].learning_rate = 1e-4
     if data == "faces":
         own.update(num_components=6, dim_z=256, likelihood="gaussian", kl_weight=0.1)
-    else:
+    else:  # nothing is published of it on sprites
+        own.network.width = 0.125
         own.dim_z = 10

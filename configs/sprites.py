@@ -31,7 +31,8 @@ def get_config(method: str = "ibgan"):
     elif method in base.AUTOENCODERS:
         autoencoders.set_data(config, method, "sprites")
     elif method not in base.ATTRIBUTE_METHODS:
-        own.network = dict(name="infovaegan64", width=1.0)
+        # InfoVAEGAN's own; ALI's are for photographs, and nothing is published of it on sprites.
+        own.network = dict(name="infogancr64" if method == "ali" else "infovaegan64", width=1.0)
         # ALI's z is its representation: as many codes as the others have.
         base.set_known(own, dim_z=10 if method == "ali" else 100, dim_c=10)
     if method == "infogan":  # IB-GAN's comparison: ten normal codes, nothing else
