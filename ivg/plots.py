@@ -227,7 +227,7 @@ def curves(
       path: the PNG to write.
       series: name such as `D/loss` -> (steps [n], values [n]); values that are not finite are left
         out, and so are series without a finite value. Series that differ in a final number, such as
-        `E/kl_01` and `E/kl_02`, share a panel.
+        `E/kl_01` and `E/kl_02`, share a panel, `E/kl_i`; `E/kl`, their sum, has its own.
       title: above all panels.
 
     Returns:
@@ -273,21 +273,23 @@ def _panel_rows(names: Sequence[str], most: int = 4) -> list[list[str]]:
     return [flat[i : i + most] for i in range(0, len(flat), most)]
 
 
-def _panels(series: Mapping[str, Points]) -> dict[str, list[Points]]:
-    """Panel name -> its curves; those that differ in a final number come together."""
-    panels: dict[str, list[Points]] = {}
+def _panels(series: Mapping[str, Points]) -> dict[str, dict[str, Points]]:
+    """Panel name -> number -> curve; those that differ in a final number come together, as "_i"."""
+    panels: dict[str, dict[str, Points]] = {}
     for name, points in series.items():
+        numbered = re.fullmatch(r"(.*_)(\d+)", name)
+        panel, number = (f"{numbered[1]}i", str(int(numbered[2]))) if numbered else (name, "")
         if len(points[0]):
-            panels.setdefault(re.sub(r"_\d+$", "", name), []).append(points)
+            panels.setdefault(panel, {})[number] = points
     return panels
 
 
-def _draw_panel(axes: Any, name: str, curves: list[Points], player: int) -> None:
+def _draw_panel(axes: Any, name: str, curves: Mapping[str, Points], player: int) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     bounds = [
-        _draw_curve(axes, *points, color=f"C{(player + i) % 10}", label=str(i + 1))
-        for i, points in enumerate(curves)
+        _draw_curve(axes, *points, color=f"C{(player + i) % 10}", label=number)
+        for i, (number, points) in enumerate(curves.items())
     ]
     if None not in bounds:
         low, high = min(low for low, _ in bounds), max(high for _, high in bounds)

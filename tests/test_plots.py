@@ -171,6 +171,17 @@ def test_curves(tmp_path):
     assert plots.curves(tmp_path / "empty.png", {}).exists()
 
 
+def test_numbered_series_share_a_panel_under_their_own_numbers():
+    points = (np.arange(2), np.ones(2))
+    names = ("E/kl", "E/kl_01", "E/kl_03", "E/info_upper")
+    panels = plots._panels({name: points for name in names})
+    assert {name: list(curves) for name, curves in panels.items()} == {
+        "E/kl": [""],
+        "E/kl_i": ["1", "3"],
+        "E/info_upper": [""],
+    }
+
+
 def test_panels_are_grouped_by_player_where_that_fits():
     names = ["D/a", "G/a", "D/b", "G/b", "E/a", "E/b", "E/c"]
     assert plots._panel_rows(names) == [["D/a", "D/b"], ["G/a", "G/b"], ["E/a", "E/b", "E/c"]]

@@ -254,7 +254,7 @@ def refused(capsys, *arguments) -> str:
 
 def test_runs_that_cannot_be_compared(folders, tmp_path, capsys):
     a, b, c, gan = folders
-    assert "2 runs cannot be ranked" in refused(capsys, a, b)
+    assert "2 run(s) cannot be ranked" in refused(capsys, a, b)
     assert "named twice" in refused(capsys, a, b, c, f"{a}/../{a.name}")
     assert "not a run directory" in refused(capsys, a, b, tmp_path)
     assert "no other runs" in (text := refused(capsys, *folders, "--group=method"))

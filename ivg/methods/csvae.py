@@ -20,7 +20,7 @@ import optax
 
 from ivg import networks as net
 from ivg.losses import information
-from ivg.methods import r_cvae
+from ivg.methods import r_cvae, vae
 from ivg.players import Labelled, Method, Metrics, Phase, Player, descend, player
 
 
@@ -70,7 +70,7 @@ def step(game: Game, s: CSVAE, xs: Labelled, key: jax.Array) -> tuple[CSVAE, Met
         return value + game.weight_entropy * negentropy, (e_stats, g_stats, parts)
 
     grads, (e_stats, g_stats, parts) = jax.grad(loss, (0, 1), has_aux=True)(s.E.params, s.G.params)
-    s = r_cvae.update(model, s, grads, (e_stats, g_stats))
+    s = vae.update(model, s, grads, (e_stats, g_stats))
     return s, parts | predictor_parts
 
 

@@ -31,7 +31,7 @@ import optax
 from ivg import networks as net
 from ivg.errors import UserError
 from ivg.losses import information
-from ivg.methods import r_cvae
+from ivg.methods import r_cvae, vae
 from ivg.players import Labelled, Method, Metrics, Params, Phase, Player, ascend, player
 
 Samples = dict[str, tuple[jax.Array, jax.Array]]
@@ -146,7 +146,7 @@ def step(game: Game, s: MMVAE, xs: Labelled, key: jax.Array) -> tuple[MMVAE, Met
     grads, (e_stats, g_stats, parts) = jax.grad(
         lambda phi, theta: objective(game, phi, theta, s, xs, key), (0, 1), has_aux=True
     )(s.E.params, s.G.params)
-    s = r_cvae.update(game.model, s, grads, (e_stats, g_stats))
+    s = vae.update(game.model, s, grads, (e_stats, g_stats))
     return s, parts | info_parts
 
 

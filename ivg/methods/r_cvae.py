@@ -39,6 +39,7 @@ import optax
 from ivg import networks as net
 from ivg.distributions import Gaussian, gaussian
 from ivg.losses import variational
+from ivg.methods import vae
 from ivg.players import (
     Code,
     Codes,
@@ -48,7 +49,6 @@ from ivg.players import (
     Params,
     Phase,
     Player,
-    descend,
     player,
 )
 
@@ -136,15 +136,6 @@ def first(xs: Labelled) -> Labelled:
     return jax.tree.map(lambda leaf: leaf[0], xs)
 
 
-def update(model: Model, s, grads: tuple[Params, Params], stats: tuple[Params, Params]):
-    """The state after one step of E and G down `grads`, with their new batch statistics."""
-    return s._replace(
-        E=descend(s.E, grads[0], model.tx["E"], stats[0]),
-        G=descend(s.G, grads[1], model.tx["G"], stats[1]),
-        t=s.t + 1,
-    )
-
-
 def step(model: Model, s: RCVAE, xs: Labelled, key: jax.Array) -> tuple[RCVAE, Metrics]:
     """One update of encoder and decoder."""
     batch = first(xs)
@@ -155,7 +146,7 @@ def step(model: Model, s: RCVAE, xs: Labelled, key: jax.Array) -> tuple[RCVAE, M
         return value, (e_stats, g_stats, parts)
 
     grads, (e_stats, g_stats, parts) = jax.grad(loss, (0, 1), has_aux=True)(s.E.params, s.G.params)
-    return update(model, s, grads, (e_stats, g_stats)), parts
+    return vae.update(model, s, grads, (e_stats, g_stats)), parts
 
 
 def init(model: Model, key: jax.Array) -> RCVAE:

@@ -122,7 +122,7 @@ def check(folders: Sequence[pathlib.Path], group: str) -> dict[pathlib.Path, dic
         raise UserError("a run is named twice, and would agree with itself; name each run once.")
     if len(folders) < FEWEST:
         raise UserError(
-            f"{len(folders)} runs cannot be ranked: each is judged by what the others say, which "
+            f"{len(folders)} run(s) cannot be ranked: each is judged by what the others say, which "
             f"takes {FEWEST} or more; name more run directories."
         )
     configs = {folder: rundir.read_config(folder) for folder in folders}
