@@ -143,10 +143,12 @@ def test_rates_and_bounds_are_those_of_the_posterior(played):
     np.testing.assert_allclose(info_lower, info, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("config, dim_z", [(sprites, 10), (celeba, 256)])
-def test_configs_have_the_released_code_s_optimiser(config, dim_z):
+@pytest.mark.parametrize(
+    "config, network, dim_z", [(sprites, "infogancr64", 10), (celeba, "infovaegan64", 256)]
+)
+def test_configs_have_the_released_code_s_optimiser(config, network, dim_z):
     own = config.get_config("ali").ali
-    assert (own.network.name, own.dim_z) == ("infovaegan64", dim_z)
+    assert (own.network.name, own.dim_z) == (network, dim_z)
     for player in "EGD":
         adam = own.optimizer[player].to_dict()
         assert adam == dict(name="adam", learning_rate=1e-4, b1=0.5, b2=0.999)
