@@ -27,8 +27,7 @@ Ours: all seeds, last checkpoint, mean +- sample standard deviation. Difference 
 the data set file's own settings and length, which are those of the papers or their codes where they
 say them (`--preset=paper`), from the number of seeds of the paper whose number stands beside, and
 from disentanglement_lib's votes. Minutes: wall time of a run's training on a machine that may have
-done other things too; no comparison of speed. Frechet distance: left out, ivg has no features for
-it yet."""
+done other things too; no comparison of speed."""
 NOTES = {
     "factors": """\
 FactorVAE: disentanglement_lib's protocol, votes held out; `factor_vae_ibgan`: IB-GAN's evaluator.
@@ -45,7 +44,16 @@ Reconstruction: mean squared error per pixel and channel of test images in [-1, 
 p(x), nats per image, with the likelihood that is named: `bernoulli` of pixels in [0, 1], `gaussian`
 of unit variance, unless said, on [-1, 1]; only like ones compare. I^L, I^U: bounds on the
 information between codes and generated images, nats.""",
+    "frechet": """\
+Frechet distance of generated images from the training images, KID (x 1000), precision and recall;
+`fid`: Inception's features, `classifier`: those of a small classifier of the same data, which give
+no FID and compare within this page only. Counts, hashes and resize method: results.json of each
+run.""",
+    "no frechet": """\
+Frechet distance: left out, these runs were not asked for it (`--config.frechet.num_images`).""",
 }
+# Features, and what stands for them in a title.
+FRECHET = {"fid": "fid", "frechet_classifier": "classifier"}
 
 
 # ---- rows ---------------------------------------------------------------------------------------
@@ -250,6 +258,26 @@ def image_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return reporting.table([*head, *(f"{key} bits" for key in extra)], lines)
 
 
+def frechet_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Distances of generated images, of every kind of features that a run has; "" without any."""
+    parts = [("distance", "distance", 1.0, 2), ("kid_mean", "KID x 1000", 1000.0, 2)]
+    parts += [(name, f"{name} %", 100.0, 1) for name in ("precision", "recall")]
+    columns = [
+        (f"{name}.{part}", f"{words} {title}", factor, digits)
+        for name, words in FRECHET.items()
+        for part, title, factor, digits in parts
+        if has(rows, f"{name}.{part}")
+    ]
+    if not columns:
+        return ""
+    lines = [
+        [f"`{row['method']}`"]
+        + [cell(row, key, digits=digits, factor=factor) for key, _, factor, digits in columns]
+        for row in rows
+    ]
+    return reporting.table(["method", *(title for _, title, *_ in columns)], lines)
+
+
 def markdown(content: Mapping[str, Any]) -> str:
     """The page."""
     rows, data = content["rows"], content["data"]
@@ -266,6 +294,8 @@ def markdown(content: Mapping[str, Any]) -> str:
     if has(rows, CLUSTERS) or has(rows, CODES):
         parts += [NOTES["classes"], "Other scores of the clusters:", class_table(rows)]
     parts += ["Images and information:", image_table(rows), NOTES["images"]]
+    distances = frechet_table(rows)
+    parts += [distances, NOTES["frechet"]] if distances else [NOTES["no frechet"]]
     parts += [f"![Scores of every method]({stem}.png)"]
     if content["pictures"]:
         parts += [f"![The best seed of every method]({stem}_traversals.png)"]

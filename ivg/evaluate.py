@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ivg import attribute_pictures, attribute_scores, data, plots, scoring
+from ivg import attribute_pictures, attribute_scores, data, frechet_scores, plots, scoring
 from ivg.data.batches import take
 from ivg.examples import chosen, images_of, in_chunks, inputs, unit
 from ivg.log import read_metrics
@@ -161,6 +161,7 @@ def evaluate(
     limit: int,
     disentanglement: Mapping,
     attributes: Mapping,
+    frechet: Mapping,
     header: Mapping[str, object],
 ) -> dict:
     """Scores and pictures into the run directory. Returns what results.json holds.
@@ -172,6 +173,7 @@ def evaluate(
         limit: at most so many test images are scored.
         disentanglement: which scores of true factors, as in the config's section.
         attributes: how attributes are scored, as in the config's section `attribute_scores`.
+        frechet: whether and how images are compared with the data's, as in the config's section.
         header: fields to stand first in results.json, such as the step.
     """
     score_key, picture_key, attribute_key, swap_key = jax.random.split(key, 4)
@@ -194,6 +196,8 @@ def evaluate(
             method, state, dataset, attribute_key, attributes
         )
         write_json(workdir / attribute_scores.CURVES, curves)
+    frechet_key = jax.random.fold_in(key, 0)  # beside the split: older scores keep their keys
+    results |= frechet_scores.scores(method, state, dataset, frechet_key, frechet)
     results["figures"] = [str(path.relative_to(workdir)) for path in written]
     write_json(workdir / "results.json", results)
     return results

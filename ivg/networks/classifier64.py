@@ -25,12 +25,27 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         """Maps images `[B, H, W, C]` to logits `[B, k]`."""
-        x = images
-        for channels in FILTERS:
-            channels = scaled(channels, self.width)
-            x = blocks.conv(x, channels, kernel=4, stride=2, init=blocks.HE, bias=False)
-            x = blocks.leaky_relu(blocks.batch_norm(x, train=train), SLOPE)
+        x = _trunk(images, self.width, train=train)
         return blocks.dense(blocks.flatten(x), self.num_attributes, init=blocks.LECUN)
+
+
+class Features(nn.Module):
+    """The same without its last layer, averaged over the image; takes a `Classifier`'s weights."""
+
+    width: float
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Array:
+        """Maps images `[B, H, W, C]` to features `[B, n]`."""
+        return _trunk(images, self.width, train=train).mean(axis=(1, 2))
+
+
+def _trunk(x: Array, width: float, *, train: bool) -> Array:
+    for channels in FILTERS:
+        channels = scaled(channels, width)
+        x = blocks.conv(x, channels, kernel=4, stride=2, init=blocks.HE, bias=False)
+        x = blocks.leaky_relu(blocks.batch_norm(x, train=train), SLOPE)
+    return x
 
 
 def check_classifier(image_shape: ImageShape) -> None:
@@ -61,3 +76,11 @@ def attribute_classifier(num_attributes: int, *, width: float = 1.0) -> Network:
     """
     blocks.require_width(width)
     return network(Classifier(num_attributes, width))
+
+
+def classifier_features(*, width: float = 1.0) -> Network:
+    """What an `attribute_classifier` of this width sees, `[B, H, W, C]` to `[B, 256 width]`.
+
+    Its parameters are the classifier's own; those of the last layer are not looked at.
+    """
+    return network(Features(width))

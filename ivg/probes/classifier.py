@@ -17,7 +17,7 @@ test images, and of the mean over an attribute's two values (for an attribute th
 absent" is right for 95 %).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -72,6 +72,7 @@ class _Recipe(NamedTuple):
     width: float
     learning_rate: float
     steps: int
+    mirror: bool = True
 
 
 def train_classifier(
@@ -82,6 +83,7 @@ def train_classifier(
     batch_size: int = 32,
     learning_rate: float = 3e-3,
     width: float = 1.0,
+    mirror: bool = True,
     seed: int = 0,
 ) -> Classifier:
     """Trains a classifier of k binary attributes from scratch.
@@ -93,6 +95,7 @@ def train_classifier(
         batch_size: images a step; all of them where there are fewer.
         learning_rate: of Adam at the start.
         width: multiplies the network's filters.
+        mirror: whether an image's mirror image has the same attributes.
         seed: of initial weights, minibatches and augmentation.
 
     Returns:
@@ -111,7 +114,7 @@ def train_classifier(
             f"the classifier needs at least 1 step of at least 2 images, not {steps} of "
             f"{batch_size}"
         )
-    recipe = _Recipe(y.shape[1], float(width), float(learning_rate), int(steps))
+    recipe = _Recipe(y.shape[1], float(width), float(learning_rate), int(steps), mirror)
     weights = _weights(y)
     init_key, key = jax.random.split(jax.random.key(seed))
     learner = _start(recipe, init_key, images[:1])
@@ -153,6 +156,19 @@ def predict(classifier: Classifier, images: np.ndarray) -> np.ndarray:
             "at which training broke down"
         )
     return probabilities
+
+
+def features(params: Any, stats: Any, images: jax.Array, *, width: float = 1.0) -> jax.Array:
+    """What a trained classifier sees in images, before its last layer; pure.
+
+    Args:
+        params, stats, width: of a `Classifier`.
+        images: `[B, H, W, C]`, floats in [-1, 1] or uint8.
+
+    Returns:
+        Its last convolution's outputs, averaged over the image, `[B, 256 width]`.
+    """
+    return networks.classifier_features(width=width).infer(params, stats, _scaled(images))
 
 
 def accuracy(classifier: Classifier, images: np.ndarray, y: np.ndarray) -> Accuracy:
@@ -263,12 +279,16 @@ def _scaled(images: jax.Array) -> jax.Array:
 
 def _augmented(x: jax.Array, key: jax.Array) -> jax.Array:
     """Each image mirrored with probability 1/2 and shifted, its edges repeated."""
+    mirror_key, *keys = jax.random.split(key, 3)
+    mirrored = jax.random.bernoulli(mirror_key, shape=(len(x), 1, 1, 1))
+    return _moved(jnp.where(mirrored, x[:, :, ::-1], x), keys)
+
+
+def _moved(x: jax.Array, keys: Sequence[jax.Array]) -> jax.Array:
+    """Each image shifted by keys of rows and columns."""
     batch, height, width, _ = x.shape
-    keys = jax.random.split(key, 3)
-    mirrored = jax.random.bernoulli(keys[0], shape=(batch, 1, 1, 1))
-    x = jnp.where(mirrored, x[:, :, ::-1], x)
-    rows = _shifted(keys[1], batch, height)[:, :, None, None]
-    columns = _shifted(keys[2], batch, width)[:, None, :, None]
+    rows = _shifted(keys[0], batch, height)[:, :, None, None]
+    columns = _shifted(keys[1], batch, width)[:, None, :, None]
     x = jnp.take_along_axis(x, rows, axis=1)
     return jnp.take_along_axis(x, columns, axis=2)
 
@@ -304,7 +324,8 @@ def _advance(
 ) -> Player:
     """One step on one minibatch."""
     net = networks.attribute_classifier(recipe.num_attributes, width=recipe.width)
-    x = _augmented(_scaled(images), key)
+    x = _scaled(images)
+    x = _augmented(x, key) if recipe.mirror else _moved(x, jax.random.split(key))
     weight = jnp.where(y, weights[1][None], weights[0][None])
 
     def loss(params: Any) -> tuple[jax.Array, Any]:

@@ -226,6 +226,23 @@ def test_other_scores_have_tables_of_their_own(runs):
     assert content["command"] == command
 
 
+def test_frechet_distances_have_a_table_where_there_are_some(runs):
+    parts = {"kid_mean": 0.0125, "precision": 0.5, "recall": 0.25, "counts": {"real": 70}}
+    for seed, distance in enumerate((10.0, 12.0, 14.0)):
+        add(runs / f"sprites_ibgan_{seed}", fid={"distance": distance} | parts)
+    add(runs / "sprites_gan_0", frechet_classifier={"distance": 3.0} | parts)
+    page, content, _ = write(runs, "--methods=ibgan,jointvae,gan")
+    table = page.split("nats.")[-1]
+    assert cells(table, "method")[1:3] == ["fid distance", "fid KID x 1000"]
+    assert cells(table, "`ibgan`")[1:] == [
+        "12.00 +- 2.00", "12.50 +- 0.00", "50.0 +- 0.0", "25.0 +- 0.0", "", "", "", ""]  # fmt: skip
+    assert cells(table, "`gan`")[5:] == ["3.00", "12.50", "50.0", "25.0"]
+    assert cells(table, "`jointvae`")[1:] == [""] * 8
+    assert "no FID" in page and "Frechet distance: left out" not in page
+    row = next(r for r in content["rows"] if r["method"] == "ibgan")
+    assert row["scores"]["fid.distance"]["mean"] == 12 and "fid.counts.real" not in row["scores"]
+
+
 def test_clusters_are_per_cent_and_codes_have_a_column_of_their_own(tmp_path):
     for method, part, value in (("jointvae", "clustering", 0.7), ("vae", "kmeans_codes", 0.5)):
         folder = make_run(tmp_path / "runs", task(method, data="mnist"), 0.0)

@@ -1,0 +1,228 @@
+"""Frechet distance between two sets of features, each summed up as a Gaussian.
+
+d^2 = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)) (Dowson & Landau, 1982; of Inception's
+features it is the FID of Heusel et al., NeurIPS 2017). The trace of the root is computed as the
+nuclear norm of F_1^T F_2 for any factors S_i = F_i F_i^T: no root of a matrix that is not
+symmetric, and exact where covariances are singular, as they are whenever there are fewer images
+than features.
+
+Features may arrive in chunks of any size, from float32 networks: each chunk is centred and
+summed in float64 and merged with what came before (Chan, Golub & LeVeque, 1979), so that a mean
+far from 0 costs no digits. Covariances have N - 1 in the denominator.
+
+  python -m ivg.metrics.frechet real.npz fake.npz    (arrays `features` [N, D]; KID and more)
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from ivg.errors import UserError
+
+CHUNK = 4096  # rows that are converted to float64 at once
+
+
+class Moments(NamedTuple):
+    """Sums over N rows of features, from which mean and covariance follow.
+
+    count: N.
+    mean: float64 [D].
+    scatter: float64 [D, D], the sum of (x - mean)(x - mean)^T.
+    """
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Unbiased covariance [D, D].
+
+        Raises:
+            UserError: there are fewer than two rows.
+        """
+        if self.count < 2:
+            raise UserError(
+                f"a covariance needs the features of 2 images or more, not {self.count}"
+            )
+        return self.scatter / (self.count - 1)
+
+
+def checked(features: np.ndarray) -> np.ndarray:
+    """The features as they are, if they are real and finite numbers [N, D].
+
+    Raises:
+        UserError: they are something else.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
+        raise UserError(
+            "features must be real numbers, a row for each image [N, D], not "
+            f"{features.dtype} of shape {list(features.shape)}"
+        )
+    # A sum is not finite if one of its terms is not; no mask of all values is made.
+    if features.dtype.kind == "f" and not np.isfinite(features.sum(axis=1, dtype=np.float64)).all():
+        raise UserError(
+            "features are NaN or infinite: look for the step at which training broke down, or for "
+            "damaged weights"
+        )
+    return features
+
+
+def together(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of features, if both are `checked` and of one length.
+
+    Raises:
+        UserError: they are not.
+    """
+    a, b = checked(a), checked(b)
+    if a.shape[1] != b.shape[1]:
+        raise UserError(
+            f"features of {a.shape[1]} and of {b.shape[1]} numbers cannot be compared: take both "
+            "from one network"
+        )
+    return a, b
+
+
+# --- sums -----------------------------------------------------------------------------------------
+
+
+def moments(features: np.ndarray) -> Moments:
+    """Moments of rows [N, D] that are all there.
+
+    Raises:
+        UserError: they are not finite real numbers [N, D].
+    """
+    features = checked(features)
+    return stream(features[i : i + CHUNK] for i in range(0, len(features), CHUNK))
+
+
+def stream(chunks: Iterable[np.ndarray]) -> Moments:
+    """Moments of rows that arrive in chunks [n, D] of any lengths.
+
+    Raises:
+        UserError: there is no chunk, or one is not finite real numbers [n, D].
+    """
+    total = None
+    for chunk in chunks:
+        own = _of_chunk(checked(chunk))
+        total = own if total is None else merge(total, own)
+    if total is None:
+        raise UserError("there are no features to take a mean of")
+    return total
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Moments of the rows of both: exact, and the same whichever is first."""
+    if a.mean.shape != b.mean.shape:
+        raise UserError(
+            f"features of {len(a.mean)} and of {len(b.mean)} numbers cannot be joined: take both "
+            "from one network"
+        )
+    count = a.count + b.count
+    apart = b.mean - a.mean
+    scatter = a.scatter + b.scatter
+    scatter += np.outer(apart, apart * (a.count * b.count / count))
+    return Moments(count, (a.count * a.mean + b.count * b.mean) / count, scatter)
+
+
+def _of_chunk(rows: np.ndarray) -> Moments:
+    # Centred by a first row before by the mean: the mean of equal rows is then that row exactly,
+    # and their scatter 0.
+    first = rows[0].astype(np.float64)
+    shifted = rows - first
+    mean = shifted.mean(axis=0)
+    shifted -= mean
+    return Moments(len(rows), first + mean, shifted.T @ shifted)
+
+
+# --- the distance ---------------------------------------------------------------------------------
+
+
+def gaussian_distance(
+    mean_1: np.ndarray, covariance_1: np.ndarray, mean_2: np.ndarray, covariance_2: np.ndarray
+) -> float:
+    """Squared Frechet distance of two Gaussians, as the FID is reported.
+
+    Args:
+        mean_1, mean_2: `[D]`.
+        covariance_1, covariance_2: `[D, D]`, symmetric, of any rank, 0 included.
+
+    Returns:
+        The distance, at least 0.
+
+    Raises:
+        UserError: shapes do not fit together, or a number is not finite.
+    """
+    means = [np.asarray(mean, np.float64) for mean in (mean_1, mean_2)]
+    covariances = [np.asarray(c, np.float64) for c in (covariance_1, covariance_2)]
+    dim = means[0].size
+    if any(m.shape != (dim,) for m in means) or any(c.shape != (dim, dim) for c in covariances):
+        shapes = ", ".join(str(list(x.shape)) for x in (*means, *covariances))
+        raise UserError(f"means [D] and covariances [D, D] of one D are needed, not {shapes}")
+    if not all(np.isfinite(x).all() for x in (*means, *covariances)):
+        raise UserError("a mean or a covariance is NaN or infinite: look at the features it is of")
+    traces = [float(np.trace(c)) for c in covariances]
+    return _combined(means, traces, [_factor(c) for c in covariances])
+
+
+def moments_distance(a: Moments, b: Moments) -> float:
+    """Squared Frechet distance of two streams of features.
+
+    Raises:
+        UserError: features differ in length, or one stream has fewer than two rows.
+    """
+    return gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
+
+
+def distance(features_1: np.ndarray, features_2: np.ndarray) -> float:
+    """Squared Frechet distance of two sets of features that are all there, [N, D] and [M, D].
+
+    A set of fewer rows than features is its own factor: nothing is lost to a singular covariance.
+
+    Raises:
+        UserError: features are not finite, differ in length, or there are fewer than two rows.
+    """
+    means, traces, factors = [], [], []
+    for features in together(features_1, features_2):
+        count, dim = features.shape
+        if count < 2:
+            raise UserError(f"a covariance needs the features of 2 images or more, not {count}")
+        if count > dim:
+            total = moments(features)
+            means.append(total.mean)
+            traces.append(float(np.trace(total.covariance)))
+            factors.append(_factor(total.covariance))
+        else:
+            rows = features.astype(np.float64)
+            means.append(rows[0] + (rows - rows[0]).mean(axis=0))
+            factors.append((rows - means[-1]).T / np.sqrt(count - 1))
+            traces.append(float(np.sum(factors[-1] ** 2)))
+    return _combined(means, traces, factors)
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """F [D, rank] with F F^T the covariance; directions without variance are left out."""
+    values, vectors = scipy.linalg.eigh(covariance, check_finite=False, driver="evd")
+    # Eigenvalues below this are rounding; the root would turn 1e-15 of noise into 3e-8.
+    noise = len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
+    kept = values > noise
+    return vectors[:, kept] * np.sqrt(values[kept])
+
+
+def _combined(means: list[np.ndarray], traces: list[float], factors: list[np.ndarray]) -> float:
+    product = factors[0].T @ factors[1]
+    # tr (S_1 S_2)^(1/2) is the sum of the singular values; none where a set has no variance.
+    overlap = scipy.linalg.svdvals(product).sum() if product.size else 0.0
+    apart = means[0] - means[1]
+    # Equal sets leave a rounding error of either sign.
+    return max(float(apart @ apart + sum(traces) - 2.0 * overlap), 0.0)
+
+
+if __name__ == "__main__":
+    from ivg.metrics import feature_scores
+
+    sys.exit(feature_scores.main())
