@@ -4,6 +4,7 @@
   python -m experiments.bench --data=digits --methods=vae,infogan,jointvae --runs=2
   python -m experiments.bench --data=celeba --data_dir=CELEBA_ZIP --preset=paper
   python -m experiments.bench --data=sprites --workdir=runs/bench_cpu --table_only
+  python -m experiments.bench --preset=paper --launcher=slurm --partition=gpu --hours_per_job=8
 
 Trains what is missing, seed by seed, skips what is finished, goes on with what was interrupted and
 passes over a method whose training breaks; then writes bench_DATA.json, .md and .png, and
@@ -17,7 +18,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from experiments import bench_figures, bench_page, options, reporting, running
+from experiments import bench_figures, bench_page, launching, options, reporting, running
 from experiments.bench_settings import DATA, MADE_HERE, PRESETS, make_task, methods_of, preset_of
 from experiments.running import Run, Task
 from ivg.errors import UserError
@@ -84,7 +85,12 @@ def train(args: argparse.Namespace, tasks: Sequence[Task]) -> list[str]:
 
 def gather(args: argparse.Namespace, tasks: Sequence[Task]) -> tuple[list[Run], list[str]]:
     """All runs that are there, and what broke off just now."""
-    failed = [] if args.table_only else train(args, tasks)
+    if args.table_only:
+        failed = []
+    elif args.launcher == "slurm":
+        failed = launching.launch(args, tasks)
+    else:
+        failed = train(args, tasks)
     return running.read(args, tasks, bench_page.ANY), failed
 
 

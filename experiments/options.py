@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from absl import logging
 
+from experiments import launch_options
 from experiments.running import DATA, Preset
 from ivg.errors import UserError
 
@@ -51,6 +52,7 @@ def parser_of(
     parser.add_argument("--data", help=f"with commas: {', '.join(known)}")
     parser.add_argument("--runs_at_once", type=int, default=1, help="seeds in one program")
     parser.add_argument("--table_only", action="store_true", help="train nothing")
+    launch_options.add_options(parser)
     parser.set_defaults(script=script, presets=presets, known=known, runs=runs)
     return parser
 
@@ -76,6 +78,7 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     for name in ("workdir", "out"):
         if getattr(args, name).exists() and not getattr(args, name).is_dir():
             raise UserError(f"--{name}={getattr(args, name)} is a file; name a directory.")
+    launch_options.settle(args)
     return args
 
 

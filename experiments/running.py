@@ -233,12 +233,16 @@ def problem(run: Run, scores: Scores = FACTOR_VAE) -> str | None:
 def gather(
     args: argparse.Namespace, tasks: Sequence[Task], scores: Scores = FACTOR_VAE
 ) -> list[Run]:
-    """Trains what is missing, unless only tables are wanted, and reads all runs.
+    """Trains what is missing, here or on a cluster, unless only tables are wanted; reads all runs.
 
     Raises:
-        UserError: no run has scores, or what `train_missing` raises.
+        UserError: no run has scores, or what `train_missing` or `launching.launch` raises.
     """
-    if not args.table_only:
+    if not args.table_only and args.launcher == "slurm":
+        from experiments import launching  # which submits what this file knows
+
+        launching.launch(args, tasks)
+    elif not args.table_only:
         train_missing(tasks, args.workdir, at_once=args.runs_at_once)
     return read(args, tasks, scores)
 
@@ -317,12 +321,14 @@ def batches(todo: Sequence[Run], at_once: int) -> list[list[Run]]:
 
 def train_group(group: Sequence[Run], workdir: pathlib.Path) -> None:
     """One run through the library's front door, several as one program."""
-    from ivg import devices, log, runs, train
+    from ivg import compilation, devices, log, memory, runs, train
 
+    memory.keep_memory()
     if len(group) == 1:
         runs.train_runs(group[0].task.config, group[0].folder)
         return
     devices.start_processes()
+    compilation.keep_programs()
     configs, folders = [run.task.config for run in group], [run.folder for run in group]
     with log.no_space(workdir):
         for results, folder in zip(train.train_together(configs, folders), folders, strict=True):
