@@ -55,14 +55,20 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
         # So many of them are trained as one, by vmap. Together / one after the other on a CPU: 1.07
         # for perceptrons, 0.61 and 0.37 for convolutions (experiments/results/bench_runs.md).
         runs_at_once=1,
+        # What several devices share: "batch", its images; or "runs": each trains seeds of its own,
+        # runs_at_once of them as one.
+        parallel="batch",
         num_steps=100_000,  # generator updates
         batch_size=64,  # global: images per minibatch over all devices
-        precision="default",  # of matrix products: default, float32, tensorfloat32 or bfloat16
+        # "default", "float32" or "tf32": of the products of float32 matrices (tf32 on Nvidia GPUs);
+        # "bf16": networks compute in bfloat16, all that is kept and compared stays float32.
+        precision="default",
         steps_per_dispatch=0,  # steps in one device call; 0 = 1 on CPU, 20 on accelerators
         log_every=100,  # steps; the log holds the mean over them
         eval_every=5_000,  # steps between sample grids and clustering scores; 0 = only at the end
         checkpoint_every=1_000,  # steps
         keep_checkpoints=3,
+        profile_steps=0,  # steps to trace once they are warm, into WORKDIR/profile; 0 = none
         eval_images=10_000,  # at most so many test images are scored
         attributes=("",),  # attribute columns to load, of data that have them: Male,Eyeglasses
         attribute_scores=dict(  # of the methods that learn from attributes
@@ -83,6 +89,12 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
             train_votes=10_000,  # FactorVAE and beta-VAE, disentanglement_lib's protocol
             eval_votes=5_000,
             quick_votes=800,  # of the score that is logged every eval_every steps; 0 = not logged
+        ),
+        frechet=dict(  # distance of generated images from the training images, KID and more
+            num_images=0,  # generated; 50_000 for numbers like the papers', 0 = not scored
+            reference_images=50_000,  # at most so many training images
+            weights="",  # Inception's: .npz or .safetensors; "" = a classifier's features, no FID
+            classifier_steps=1_000,  # of that classifier, trained on the data's labels or factors
         ),
         data=dict(
             name="digits",

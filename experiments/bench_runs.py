@@ -76,7 +76,8 @@ def make_ways(config: dict, runs: int) -> dict[str, Callable[[], None]]:
 
     def as_one() -> None:
         nonlocal stacked
-        stacked, _ = several(stacked, held, batches("together"), number, all_keys)
+        own = batches("together")
+        stacked, _ = several(stacked, held, own if runs > 1 else own[0], number, all_keys)
         jax.block_until_ready(stacked)
 
     return {"alone": alone, "together": as_one}

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from ivg import attribute_scores, data, devices
+from ivg import attribute_scores, data, devices, frechet_scores
 from ivg.data.attributes import describe, require_attributes
 from ivg.errors import UserError
 from ivg.methods import ATTRIBUTE_METHODS, METHODS
@@ -31,7 +32,7 @@ COUNTS = (
     "keep_checkpoints",
     "eval_images",
 )
-COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch")
+COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch", "profile_steps")
 # In a method's section; InfoGAN may do without some of its codes.
 SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic", "num_components")
 SIZES += ("generator_steps", "discriminator.width", "discriminator.depth")
@@ -65,6 +66,13 @@ AT_LEAST_ZERO = (
     "gap_steps",
 )
 ATTRIBUTE_COUNTS = ("estimates", "mine_width", "mine_depth", "mine_batch_size", "mine_steps")
+# Precision of products of float32 matrices, and what networks compute in (None: float32).
+PRECISIONS = {
+    "default": ("default", None),
+    "float32": ("float32", None),
+    "tf32": ("tensorfloat32", None),
+    "bf16": ("default", jnp.bfloat16),
+}
 OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}
 
 
@@ -164,6 +172,7 @@ def make_method(
     hyper: Mapping,
     num_attributes: int = 1,
     num_images: int = 0,
+    precision: str = "default",
 ) -> Method:
     """The method `name` with the hyper-parameters of its config section.
 
@@ -174,8 +183,12 @@ def make_method(
         hyper: the method's section of the config.
         num_attributes: of the data, for those methods that learn from them.
         num_images: in an epoch, where a learning rate follows epochs.
+        precision: of `PRECISIONS`; says here what the networks compute in.
     """
     hyper = dict(hyper)
+    if (dtype := PRECISIONS[precision][1]) is not None:
+        parts = [name for name in ("network", "discriminator") if name in hyper]
+        hyper |= {name: {**hyper[name], "dtype": dtype} for name in parts}
     specs = hyper.pop("optimizer")
     epoch_steps = hyper.pop("epoch_steps", 0) or max(num_images // batch_size, 1)
     tx = {
@@ -235,19 +248,21 @@ def build(config: Mapping) -> Run:
     check_method(config)
     check_numbers(config)
     metric_names(config["disentanglement"]["metrics"])
-    jax.config.update("jax_default_matmul_precision", config["precision"])
-    mesh = devices.make_mesh()
+    jax.config.update("jax_default_matmul_precision", PRECISIONS[config["precision"]][0])
+    mesh = devices.make_mesh(1) if spreads_runs(config) else devices.make_mesh()
     devices.check_batch_size(config["batch_size"], mesh)
     make = functools.partial(
         make_method,
         config["method"],
         batch_size=config["batch_size"],
         hyper=config[config["method"]],
+        precision=config["precision"],
     )
     if size := config["data"]["image_size"]:
         # A size that does not fit the networks: say so before hours of decoding.
         make(image_shape=(size, size, 3))
     dataset = load_data(config)
+    frechet_scores.check(dataset, config.get("frechet", frechet_scores.OFF))
     if config["method"] in ATTRIBUTE_METHODS:
         require_attributes(dataset, config["method"])
         attribute_scores.check(dataset, config["attribute_scores"]["max_images"])
@@ -261,13 +276,25 @@ def build(config: Mapping) -> Run:
     return Run(method, dataset, mesh, *root_keys(config["seed"]))
 
 
+def spreads_runs(config: Mapping) -> bool:
+    """Whether each device trains runs of its own, not its part of every batch.
+
+    Raises:
+        UserError: it is neither.
+    """
+    parallel = config.get("parallel", "batch")  # runs made before there was a choice have none
+    if parallel not in ("batch", "runs"):
+        raise UserError(f'parallel="{parallel}" is not a choice; use batch or runs.')
+    return parallel == "runs"
+
+
 def root_keys(seed: int) -> jax.Array:
     """The roots of a seed's randomness, keys [3]: parameters, training, evaluation."""
     return jax.random.split(jax.random.key(seed), 3)
 
 
 def check_numbers(config: Mapping) -> None:
-    """Raises UserError for numbers that are too small and for an unknown precision."""
+    """Raises UserError for numbers that are too small and for words that are no choice."""
     flat = flatten(config)
     least = {name: 1 for name in COUNTS} | {name: 0 for name in COUNTS_OR_NONE}
     method = config["method"]
@@ -279,16 +306,18 @@ def check_numbers(config: Mapping) -> None:
     least |= {"attribute_scores.quick_steps": 0, "attribute_scores.classifier_steps": 1}
     least |= {f"{method}.statistics.{name}": 1 for name in ("width", "depth")}
     least |= {"attribute_scores.max_images": 1, "data.num_images": 1}
+    least |= {"frechet.num_images": 0, "frechet.classifier_steps": 1}
     for name, low in least.items():
         if flat.get(name, low) < low:
             raise UserError(f"{name}={flat[name]} must be at least {low}.")
+    spreads_runs(config)
     leak = config["attribute_scores"]["leak"]
     if leak not in ("all", "none"):
         raise UserError(f'attribute_scores.leak="{leak}" is not a choice; use all or none.')
-    precisions = ("default", "float32", "tensorfloat32", "bfloat16")
-    if config["precision"] not in precisions:
+    if config["precision"] not in PRECISIONS:
         raise UserError(
-            f'precision="{config["precision"]}" is not a choice; use {", ".join(precisions)}.'
+            f'precision="{config["precision"]}" is not a choice; use default, float32, tf32 or '
+            "bf16."
         )
 
 

@@ -15,11 +15,13 @@ from ivg.players import Labelled, Phase, Player
 
 
 def finite(state) -> dict[str, jax.Array]:
-    """Whether every parameter of each player is finite, as {"finite/G": bool []}."""
+    """Whether every parameter of each player is finite, as {"finite/G": bool []}.
+
+    0 times what is not finite is NaN, and a sum keeps it: half the time of `all(isfinite(x))`,
+    which took 4 % of a FactorVAE's step on a CPU.
+    """
     return {
-        f"finite/{name}": jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(p.params)])
-        )
+        f"finite/{name}": jnp.isfinite(sum(jnp.sum(0.0 * w) for w in jax.tree.leaves(p.params)))
         for name, p in state._asdict().items()
         if isinstance(p, Player)
     }
@@ -89,9 +91,12 @@ def make_feed(
     """The images that stay on the device, and (first, steps, per_step) -> batches to dispatch.
 
     Batch number i of the run holds the same images whether they are resident or streamed. With
-    `attributes` (bool [N, A], of the same images) the batches are `Labelled`.
+    `attributes` (bool [N, A], of the same images) the batches are `Labelled`. On a mesh of runs the
+    batches stay with the host: `together.arrange` places those of all runs.
     """
-    rows = devices.local_rows(batch_size)
+    whole = devices.is_of_runs(mesh)
+    rows = slice(0, batch_size) if whole else devices.local_rows(batch_size, mesh)
+    place = (lambda batches, _: batches) if whole else devices.place_batches
 
     def numbers(first: int, steps: int, per_step: int) -> np.ndarray:
         index = order.indices(
@@ -104,27 +109,29 @@ def make_feed(
         return index.reshape(steps, per_step, batch_size)[..., rows]
 
     def gather(first: int, steps: int, per_step: int) -> jax.Array:
-        return devices.place_batches(numbers(first, steps, per_step), mesh)
+        return place(numbers(first, steps, per_step), mesh)
 
     if isinstance(images, np.ndarray | Rendered):
         stored = images if isinstance(images, np.ndarray) else np.zeros((0,), np.uint8)
         read = gather
     else:
         stored = np.zeros((0,), np.uint8)
-        read = _make_stream(images, seed=seed, batch_size=batch_size, rows=rows, mesh=mesh)
+        decoded = _make_stream(images, seed=seed, batch_size=batch_size, rows=rows)
+
+        def read(*what: int) -> jax.Array:
+            return place(decoded(*what), mesh)
 
     def read_labelled(*what: int) -> Labelled:
-        y = devices.place_batches(attributes[numbers(*what)], mesh)
-        return Labelled(read(*what), y)
+        return Labelled(read(*what), place(attributes[numbers(*what)], mesh))
 
     return devices.place_state(stored, mesh), read if attributes is None else read_labelled
 
 
-def _make_stream(images, *, seed: int, batch_size: int, rows: slice, mesh) -> Callable:
+def _make_stream(images, *, seed: int, batch_size: int, rows: slice) -> Callable:
     """(first, steps, per_step) -> batches, decoded ahead while they are asked for in order."""
     position, stream = None, None
 
-    def read(first: int, steps: int, per_step: int) -> jax.Array:
+    def read(first: int, steps: int, per_step: int) -> np.ndarray:
         nonlocal position, stream
         if position != first:
             stream = order.stream(
@@ -138,9 +145,7 @@ def _make_stream(images, *, seed: int, batch_size: int, rows: slice, mesh) -> Ca
         position = first + steps * per_step
         items = [next(stream) for _ in range(steps * per_step)]
         shape = (steps, per_step, rows.stop - rows.start, *images.shape[1:])
-        return devices.place_batches(
-            np.concatenate(items or [np.zeros(0, np.uint8)]).reshape(shape), mesh
-        )
+        return np.concatenate(items or [np.zeros(0, np.uint8)]).reshape(shape)
 
     return read
 

@@ -1,9 +1,10 @@
 """What a run writes down while it trains: metrics, pictures, the progress bar, its versions.
 
-`metrics.jsonl` holds one JSON object a line with the number of finished steps as `step`;
-TensorBoard gets the same scalars, pictures and the config. Both are written at once and
-unbuffered: what was logged before a crash is on disk, and a full disk is an error at the line that
-met it.
+`metrics.jsonl` holds one JSON object a line with the number of finished steps as `step`; the same
+command twice writes the same lines. What depends on the machine and the hour, the cost, has a file
+of its own, `cost.jsonl`. TensorBoard gets the scalars of both, pictures and the config. All are
+written at once and unbuffered: what was logged before a crash is on disk, and a full disk is an
+error at the line that met it.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 import jax
@@ -38,7 +39,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Log:
-    """Scalars, pictures and texts of one run, to `metrics.jsonl` and `tensorboard/`.
+    """What is known of one run, to `metrics.jsonl`, `cost.jsonl` and `tensorboard/`.
 
     On resume everything logged after `resume_step` is dropped first, so that no step is there
     twice; therefore log step N before the checkpoint of step N is saved.
@@ -60,8 +61,10 @@ class Log:
             (self._run_dir / "tensorboard").mkdir(parents=True, exist_ok=True)
             self._start = 0 if resume_step is None else resume_step
             first = 0 if resume_step is None else resume_step + 1
-            _drop(self._run_dir / "metrics.jsonl", first)
+            for name in ("metrics.jsonl", "cost.jsonl"):
+                _drop(self._run_dir / name, first)
             self._metrics = open(self._run_dir / "metrics.jsonl", "ab", buffering=0)
+            self._cost = open(self._run_dir / "cost.jsonl", "ab", buffering=0)
             name = f"events.out.tfevents.{time.time_ns() / 1e9:.6f}.{socket.gethostname()}"
             self._events = open(self._run_dir / "tensorboard" / name, "ab", buffering=0)
             self._event(file_version="brain.Event:2")
@@ -87,11 +90,20 @@ class Log:
             f"{prefix}/{name}" if prefix else name: float(value) for name, value in values.items()
         }
         line = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
-        with no_space(self._run_dir):
-            text = json.dumps({"step": int(step)} | line, allow_nan=False)
-            _write(self._metrics, text.encode() + b"\n")
-            values = [Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()]
-            self._event(step=int(step), summary=Summary(value=values))
+        self._line(self._metrics, step, line)
+        self._tensorboard(step, numbers)
+
+    def cost(self, step: int, rates: Mapping[str, float]) -> None:
+        """Logs what the steps since the last call cost, as `cost/steps_per_second` and so on."""
+        numbers = {f"cost/{name}": float(value) for name, value in rates.items()}
+        self._line(self._cost, step, numbers)
+        self._tensorboard(step, numbers)
+
+    def cost_report(self, step: int, report: Mapping[str, Any]) -> None:
+        """Logs what a process has to say of the cost when it ends; see `read_cost`."""
+        self._line(self._cost, step, {"report": report})
+        once = {n: float(x) for n, x in report.items() if isinstance(x, int | float)}
+        self._tensorboard(step, {f"cost/run/{name}": x for name, x in once.items()})
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Shows uint8 pictures [H, W, 1 or 3] in TensorBoard."""
@@ -112,8 +124,9 @@ class Log:
             self._event(step=self._start, summary=summary.text(name, code))
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes all files."""
         self._metrics.close()
+        self._cost.close()
         self._events.close()
 
     def __enter__(self) -> "Log":
@@ -122,6 +135,16 @@ class Log:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _line(self, file: Any, step: int, values: Mapping[str, Any]) -> None:
+        with no_space(self._run_dir):
+            text = json.dumps({"step": int(step)} | values, allow_nan=False)
+            _write(file, text.encode() + b"\n")
+
+    def _tensorboard(self, step: int, numbers: Mapping[str, float]) -> None:
+        values = [Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()]
+        with no_space(self._run_dir):
+            self._event(step=int(step), summary=Summary(value=values))
+
     def _event(self, **fields: Any) -> None:
         # tensorboardX's own writer hands events to a thread through a queue of ten: when the disk
         # is full the thread dies and the training waits for ever. Hence its messages, but not it.
@@ -129,6 +152,14 @@ class Log:
         length = struct.pack("<Q", len(data))
         checks = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
         _write(self._events, length + checks[0] + data + checks[1])
+
+
+class NoLog:
+    """Stands for the `Log` in the processes that do not write: whatever it is told, it is gone."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Every method of a Log."""
+        return lambda *args, **options: None
 
 
 @contextlib.contextmanager
@@ -157,8 +188,15 @@ def read_metrics(run_dir: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.n
     return {name: (np.array(steps), np.array(values)) for name, (steps, values) in series.items()}
 
 
+def read_cost(run_dir: str | os.PathLike) -> dict[str, Any] | None:
+    """The report of the last process that trained a run and was not killed; None without one."""
+    lines = _lines(pathlib.Path(run_dir) / "cost.jsonl")
+    reports = [line["report"] for line in lines if "report" in line]
+    return reports[-1] if reports else None
+
+
 def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Whole lines of a metrics file, in order; a torn one (no space, power cut) is passed over."""
+    """Whole lines of such a file, in order; a torn one (no space, power cut) is passed over."""
     if path.exists():
         with open(path, "rb") as f:
             for line in f:

@@ -48,6 +48,21 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", 100, "Images to draw with --mode=sample.", lower_bound=1
 )
 
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Several machines: HOST:PORT of process 0; SLURM and TPU pods need none."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Several machines: processes in all; 1 trains alone.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Several machines: which of them this is, from 0 on.", lower_bound=0
+)
+_HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_seconds",
+    60,
+    "Several machines: all end, to be started again, when one is silent for so long.",
+    lower_bound=1,
+)
 _LIST = flags.DEFINE_boolean(
     "list", False, "Print every method and every config file with a line about it, and end."
 )
@@ -195,15 +210,23 @@ def run() -> None:
     if _LIST.value:
         print(listing())
         return
-    from ivg import runs  # after the flags: --help and a mistyped flag need no JAX
+    # After the flags: --help and a mistyped flag need no JAX.
+    from ivg import devices, memory, runs
 
     if not _WORKDIR.value:
         raise UserError("name a run directory, for example --workdir=runs/first.")
     workdir = pathlib.Path(_WORKDIR.value)
     config = None if _CONFIG.value is None else _CONFIG.value.to_dict()
+    memory.keep_memory()
     if _MODE.value == "train":
         if config is None:
             raise UserError("name a config, for example --config=configs/digits.py.")
+        devices.start_processes(
+            coordinator=_COORDINATOR.value,
+            num_processes=_NUM_PROCESSES.value,
+            process_id=_PROCESS_ID.value,
+            heartbeat=_HEARTBEAT.value,
+        )
         runs.train_runs(config, workdir)
     elif _MODE.value == "evaluate":
         runs.evaluate_runs(workdir, config)

@@ -11,10 +11,13 @@ SAFE = (
     "num_steps",
     "num_runs",
     "runs_at_once",  # equal up to rounding, as steps_per_dispatch
+    "parallel",  # so is this, as is the number of devices and processes
+    "precision",  # what is stored is float32 in each of them
     "log_every",
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "profile_steps",
     "eval_images",
     "steps_per_dispatch",
     "data.dir",
@@ -35,6 +38,10 @@ SAFE = (
     "attribute_scores.classifier_steps",
     "attribute_scores.max_images",
     "attribute_scores.leak",
+    "frechet.num_images",
+    "frechet.reference_images",
+    "frechet.weights",
+    "frechet.classifier_steps",
 )
 
 

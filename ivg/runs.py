@@ -3,12 +3,12 @@
 import json
 import pathlib
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, devices, plots, rundir, train
+from ivg import build, checkpoint, compilation, devices, plots, rundir, train
 from ivg.errors import UserError
 from ivg.log import no_space
 
@@ -17,21 +17,33 @@ def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
     """Trains `num_runs` seeds, each in a directory of its own if there are several."""
     config = json.loads(json.dumps(config))
     devices.start_processes()
+    compilation.keep_programs()
     with no_space(workdir):
         if config["num_runs"] == 1:
+            check_busy(config)
             report(train.train(config, workdir), workdir)
         else:
             train_seeds(config, workdir)
 
 
+def check_busy(config: Mapping) -> None:
+    """Raises UserError where a single run would leave devices idle."""
+    count = jax.device_count()
+    if build.spreads_runs(config) and count > 1:
+        raise UserError(
+            f"parallel=runs would train this one run on one of {count} devices; use "
+            f"--config.parallel=batch for it, or --config.num_runs={count} for more seeds."
+        )
+
+
 def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
     """Trains seeds `seed`, `seed` + 1, ..., so many at once, and sums up their scores."""
     build.check_numbers(config)
-    rundir.claim(workdir, config)
-    results, at_once = [], config["runs_at_once"]
+    devices.on_first(lambda: rundir.claim(workdir, config))
+    results = []
     seeds = range(config["seed"], config["seed"] + config["num_runs"])
-    for first in range(0, len(seeds), at_once):
-        group = seeds[first : first + at_once]
+    spread = jax.device_count() if build.spreads_runs(config) else 1
+    for group in groups(seeds, at_once=config["runs_at_once"], spread=spread):
         folders = [workdir / f"seed_{seed}" for seed in group]
         for seed, folder in zip(group, folders, strict=True):
             print(f"--- seed {seed} in {folder}")
@@ -39,11 +51,26 @@ def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
         for result, folder in zip(train.train_together(own, folders), folders, strict=True):
             report(result, folder)
             results.append(result)
+    if not devices.is_first():
+        return
     summary = summarise(results)
     rundir.write_json(workdir / "results.json", summary)
     print(f"--- {len(results)} runs: mean +- standard deviation, best")
     for name, row in summary["scores"].items():
         print(f"  {name:<36}{row['mean']:10.4f} +- {row['std']:.4f}   {row['values']}")
+
+
+def groups(seeds: Sequence[int], *, at_once: int, spread: int) -> Iterator[Sequence[int]]:
+    """Seeds that are trained together: `at_once` of them on each of `spread` devices.
+
+    What is left at the end still has equally many on each device, or fewer devices.
+    """
+    first = 0
+    while first < len(seeds):
+        count = min(at_once * spread, len(seeds) - first)
+        count -= count % spread if count > spread else 0
+        yield seeds[first : first + count]
+        first += count
 
 
 def summarise(results: list[dict]) -> dict:
@@ -63,7 +90,7 @@ def summarise(results: list[dict]) -> dict:
 
 def scores(result: Mapping) -> dict[str, float]:
     """The numbers of a run's results by dotted name; of a metric with a recipe, its mean."""
-    skipped = ("seed", "step", "versions", "figures", "disentanglement", "attributes")
+    skipped = ("seed", "step", "versions", "cost", "figures", "disentanglement", "attributes")
     flat = rundir.flatten({name: value for name, value in result.items() if name not in skipped})
     for name, score in result.get("disentanglement", {}).items():
         flat[f"disentanglement.{name}"] = score["mean"]
@@ -72,6 +99,7 @@ def scores(result: Mapping) -> dict[str, float]:
         flat |= {f"I({pair})": bits[pair]["mean"] for pair in ("c;y", "z;y", "z;c")}
         for name, swap in result["attributes"]["swap"].items():
             flat[f"swap.{name}"] = swap["accuracy"]
+    flat = {name: value for name, value in flat.items() if ".counts." not in name}
     return {name: value for name, value in flat.items() if isinstance(value, int | float)}
 
 
@@ -97,6 +125,7 @@ def last_state(config: Mapping, workdir: pathlib.Path):
         if seeds:
             raise UserError(f"{workdir} holds several runs; name one of {', '.join(seeds)}.")
         raise UserError(f"{workdir} holds no checkpoint yet; train first with --mode=train.")
+    compilation.keep_programs()
     try:
         run = build.build(config)
     except KeyError as error:
@@ -137,7 +166,9 @@ def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = Non
 
 
 def report(results: Mapping, workdir: pathlib.Path) -> None:
-    """Prints the scores and where everything is."""
+    """Prints the scores and where everything is; nothing in a process that has no scores."""
+    if not results:
+        return
     print(f"\nstep {results['step']}")
     if "clustering" in results:
         print(
@@ -159,6 +190,10 @@ def report(results: Mapping, workdir: pathlib.Path) -> None:
     for name, value in results.get("bounds", {}).items():
         if isinstance(value, float):
             print(f"  {name + ' (nats)':<36}{value:18.4f}")
+    for name in (name for name in ("fid", "frechet_classifier") if name in results):
+        print(f"  {name}: {results[name]['features']}")
+        for part in ("distance", "kid_mean", "kid_std", "precision", "recall"):
+            print(f"  {part:<36}{results[name][part]:18.4f}")
     if "attributes" in results:
         print("\n".join(attribute_lines(results["attributes"])))
     print("\n".join(["", *(f"  {workdir / name}" for name in results["figures"])]))

@@ -4,6 +4,9 @@ Each run keeps what it has alone: its parameters, its keys, its order of the dat
 alone up to the rounding of float arithmetic (a batched product may add up in another order), as one
 device equals four. Shared are the images on the device and the compiled program. Whether that is
 faster depends on networks and device: experiments/bench_runs.py measures it.
+
+On a mesh of runs (`--config.parallel=runs`) every device has runs of its own. One run a device has
+no run axis there: it is the program of the run alone, and the devices never wait for each other.
 """
 
 import functools
@@ -29,13 +32,20 @@ def pick(tree: Any, number: int | jax.Array) -> Any:
 
 def join(states: Sequence[State], mesh: jax.sharding.Mesh) -> State:
     """The states of several runs stacked [R, ...]; a single one stays as it is."""
+    if devices.is_of_runs(mesh):
+        return devices.place_runs(states, mesh)
     if len(states) == 1:
         return states[0]
     return jax.jit(stack, out_shardings=devices.replicated(mesh))(list(states))
 
 
-def each(state: State, count: int, mesh: jax.sharding.Mesh) -> Iterator[State]:
-    """The inverse of `join`: a copy of the state of each of `count` runs, one after the other."""
+def each(
+    state: State, count: int, mesh: jax.sharding.Mesh, own: jax.sharding.Mesh
+) -> Iterator[State]:
+    """The inverse of `join`: the state of each of `count` runs, one after the other, on `own`."""
+    if devices.is_of_runs(mesh):
+        yield from (devices.run_of(state, number, own) for number in range(count))
+        return
     if count == 1:
         yield state
         return
@@ -44,15 +54,55 @@ def each(state: State, count: int, mesh: jax.sharding.Mesh) -> Iterator[State]:
         yield copy(state, number)
 
 
+def arrange(batches: Sequence[Any], mesh: jax.sharding.Mesh) -> Any:
+    """What the feeds of the runs gave, as their call wants it: one, a list, or [R, ...] spread."""
+    if devices.is_of_runs(mesh):
+        return devices.place_runs(batches, mesh)
+    return list(batches) if len(batches) > 1 else batches[0]
+
+
+def over_devices(dispatch: Callable, count: int, mesh: jax.sharding.Mesh) -> Callable:
+    """`over_runs` for a mesh of runs; `batches` is one tree of arrays [R, ...]."""
+    several = jax.vmap(dispatch, in_axes=(0, None, 0, None, 0))
+
+    def own(states, images, batches, first_step, keys):
+        if count > mesh.size:
+            return several(states, images, batches, first_step, keys)
+        state, batch, key = pick((states, batches, keys), 0)
+        return jax.tree.map(
+            lambda leaf: leaf[None], dispatch(state, images, batch, first_step, key)
+        )
+
+    runs, whole = jax.P(devices.RUNS), jax.P()
+    spread = jax.shard_map(
+        own, mesh=mesh, in_specs=(runs, whole, runs, whole, runs), out_specs=runs, check_vma=False
+    )
+    return jax.jit(spread, donate_argnums=0)
+
+
+def as_one(dispatch: Callable, count: int, mesh: jax.sharding.Mesh) -> Callable:
+    """The call for `count` runs on these devices; takes their batches as `arrange` makes them."""
+    if devices.is_of_runs(mesh):
+        return over_devices(dispatch, count, mesh)
+    return over_runs(dispatch, count)
+
+
+def place_keys(keys: Sequence[jax.Array], mesh: jax.sharding.Mesh) -> jax.Array:
+    """The keys of the runs where their steps are: [R], or that of a single run."""
+    if devices.is_of_runs(mesh):
+        return devices.place_runs(keys, mesh)
+    return devices.place_state(join(keys, mesh), mesh)
+
+
 def over_runs(dispatch: Callable, count: int) -> Callable:
     """A device call for `count` runs (R) from that for one, as `dispatch.make_dispatch` makes it.
 
     Returns a function (states [R, ...], images, batches, first_step, keys [R]) -> (states, metrics
     [R, k]). Images and step number are shared; `batches` lists what each run gets. The states are
-    donated. For a single run there is no run axis, and the program is the given one.
+    donated. For a single run it is the given call: without a run axis, and nothing is listed.
     """
     if count == 1:
-        return lambda state, images, batches, *rest: dispatch(state, images, *batches, *rest)
+        return dispatch
     several = jax.vmap(dispatch, in_axes=(0, None, 0, None, 0))
 
     @functools.partial(jax.jit, donate_argnums=0)

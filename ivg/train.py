@@ -6,7 +6,7 @@ import pathlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,9 +15,12 @@ from ivg import (
     attribute_scores,
     build,
     checkpoint,
+    cost,
     devices,
     evaluate,
+    frechet_scores,
     pictures,
+    profiling,
     rundir,
     scoring,
     together,
@@ -33,7 +36,8 @@ from ivg.dispatch import (
     reader,
 )
 from ivg.errors import UserError
-from ivg.log import Log, Progress, parameter_table, versions
+from ivg.log import Log, NoLog, Progress, parameter_table, read_cost, versions
+from ivg.stopping import Stop, catch_signals
 
 
 class Member(NamedTuple):
@@ -52,51 +56,108 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
     With `others`, which differ in seed and directory only, the state is that of all runs, stacked.
     """
     members = [Member(run, config, workdir, log), *others]
-    phases, count = run.method.phases, len(members)
-    images, feeds = make_feeds(members)
+    with (
+        Progress(config["num_steps"], step, file=devices.spoken(sys.stderr)) as bar,
+        profiling.Profile(
+            workdir / "profile",
+            count=config["profile_steps"] if devices.is_first() else 0,
+            first=step,
+            last=config["num_steps"],
+            say=bar.print,
+        ) as profile,
+    ):
+        state, end, meter = dispatch_all(members, state, step, stop, bar, profile)
+    if end > step:
+        note_cost(members, meter, step, end)
+    return state, end
+
+
+def dispatch_all(members: Sequence[Member], state, step: int, stop, bar: Progress, profile):
+    """The loop itself. Returns (state, step, cost.Meter)."""
+    run, config = members[0].run, members[0].config
+    phases, count, mesh = run.method.phases, len(members), mesh_of(members)
+    images, feeds = make_feeds(members, mesh)
     read = reader(run.dataset.train.images)
     dispatches = [make_dispatch(phase.step, read) for phase in phases]
-    dispatches = [together.over_runs(dispatch, count) for dispatch in dispatches]
-    keys = together.join([m.run.train_key for m in members], run.mesh)
-    key = devices.place_state(keys, run.mesh)
+    dispatches = [together.as_one(dispatch, count, mesh) for dispatch in dispatches]
+    key = together.place_keys([m.run.train_key for m in members], mesh)
     per_dispatch = config["steps_per_dispatch"] or (20 if devices.on_accelerator() else 1)
     every = [config[f"{what}_every"] for what in ("log", "eval", "checkpoint")] + [per_dispatch]
     pending, pending_from, saved = [], step, step if step else None
-    bar = Progress(config["num_steps"], step)
+    meter = cost.Meter(copies=mesh.size if devices.is_of_runs(mesh) else 1)
     last = False  # decided once a dispatch: a signal that comes later waits for the next one
     while step < config["num_steps"] and not last:
         i = phase_at(phases, step)
         end = next_stop(step, (config["num_steps"], phases[i].end), every)
         what = first_batch(phases, step), end - step, phases[i].num_batches
-        batches = [feed(*what) for feed in feeds]
-        number = devices.place_state(np.int32(step), run.mesh)
-        with jax.transfer_guard("disallow"):
-            state, metrics = dispatches[i](state, images, batches, number, key)
+        if profile.due:
+            with meter.apart("profile", state):
+                profile.turn()
+        meter.asking()
+        batches = together.arrange([feed(*what) for feed in feeds], mesh)
+        number = devices.place_state(np.int32(step), mesh)
+        meter.feeding((batches, number))
+        arguments = state, images, batches, number, key
+        program = meter.program((i, end - step), dispatches[i], arguments)
+        drawn = max(phases[i].num_batches, 1) * config["batch_size"] * count
+        meter.launching(program, end - step, (end - step) * drawn)
+        with jax.transfer_guard("disallow"), profile.steps(step, end):
+            state, metrics = program.call(*arguments)
         pending.append(metrics)
         step = end
-        last = step == config["num_steps"] or bool(stop)
+        last = devices.stops_here(bool(stop)) or step == config["num_steps"]
         save = last or step % config["checkpoint_every"] == 0
         if save or step % config["log_every"] == 0 or phases[i].end == step:
             rows = [jax.device_get(m) for m in pending]
+            meter.finished()
+            speed = meter.since_told()
             table = {name: np.concatenate([r[name] for r in rows], -1) for name in rows[0]}
             means = note(members, pending_from, step, table, saved)
+            for member in members:
+                member.log.cost(step, speed)
             bar.update(step, {n: v for n, v in means.items() if "/kl_" not in n})
             pending, pending_from = [], step
         else:
             bar.update(step)
         if config["eval_every"] and step % config["eval_every"] == 0 and not last:
-            for member, own in zip(members, together.each(state, count, run.mesh), strict=True):
-                log_evaluation(member.run, config, member.log, own, step)
+            with meter.apart("evaluation", state):
+                for member, own in each(members, state, mesh):
+                    log_evaluation(member.run, config, member.log, own, step)
         if save:
-            for member, own in zip(members, together.each(state, count, run.mesh), strict=True):
-                folder = build.checkpoints(member.workdir)
-                checkpoint.save(folder, step, own, keep=config["keep_checkpoints"])
+            with meter.apart("checkpoints", state):
+                for member, own in each(members, state, mesh):
+                    folder = build.checkpoints(member.workdir)
+                    checkpoint.save(folder, step, own, keep=config["keep_checkpoints"])
             saved = step
-    bar.close()
-    return state, step
+    return state, step, meter
 
 
-def make_feeds(members: Sequence[Member]) -> tuple[jax.Array, list[Callable]]:
+def mesh_of(members: Sequence[Member]) -> jax.sharding.Mesh:
+    """The devices that train these runs: all of them one or all runs, or each its own."""
+    if len(members) > 1 and build.spreads_runs(members[0].config):
+        return devices.runs_mesh(len(members))
+    return members[0].run.mesh
+
+
+def each(members: Sequence[Member], state, mesh: jax.sharding.Mesh) -> Iterator[tuple[Member, Any]]:
+    """Every run with its own state."""
+    states = together.each(state, len(members), mesh, members[0].run.mesh)
+    return zip(members, states, strict=True)
+
+
+def note_cost(members: Sequence[Member], meter: cost.Meter, first: int, last: int) -> None:
+    """Prints what the steps `first` + 1 to `last` cost, and writes it to the log of each run."""
+    found = cost.report(
+        meter, steps=(first, last), devices=mesh_of(members).size, runs=len(members)
+    )
+    print(cost.lines(found))
+    for member in members:
+        member.log.cost_report(last, found)
+
+
+def make_feeds(
+    members: Sequence[Member], mesh: jax.sharding.Mesh
+) -> tuple[jax.Array, list[Callable]]:
     """The images that stay on the device, once, and the batches of each run in its own order."""
     train = members[0].run.dataset.train
     made = (
@@ -104,7 +165,7 @@ def make_feeds(members: Sequence[Member]) -> tuple[jax.Array, list[Callable]]:
             train.images,
             seed=member.config["seed"],
             batch_size=member.config["batch_size"],
-            mesh=member.run.mesh,
+            mesh=mesh,
             attributes=train.attributes if member.run.method.num_attributes else None,
         )
         for member in members
@@ -138,6 +199,14 @@ def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved
 
 def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
     """A sample grid, and clustering where there are labels, in the middle of training."""
+    if not devices.is_first():
+        return
+    with jax.set_mesh(devices.local_mesh(run.mesh)):
+        log_scores(run, config, log, devices.own_copy(state, run.mesh), step)
+
+
+def log_scores(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
+    """The same, in the process that writes."""
     method, key = run.method.at(step), jax.random.fold_in(run.eval_key, step)
     log.images(step, {"samples": pictures.sample_picture(method, state, key)})
     votes = config["disentanglement"]["quick_votes"]
@@ -154,34 +223,6 @@ def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) 
             method, state, run.dataset, key, config["attribute_scores"]
         )
         log.scalars(step, {f"eval/{name}": value for name, value in bits.items()})
-
-
-class Stop:
-    """True once SIGTERM or Ctrl-C asked the process to end; a second Ctrl-C ends it at once."""
-
-    def __init__(self):
-        self.signal = None
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
-
-    def __call__(self, number, frame) -> None:
-        """The signal handler."""
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
-@contextlib.contextmanager
-def catch_signals():
-    """Within it, SIGTERM and Ctrl-C only set the Stop that it yields."""
-    stop = Stop()
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def train(config: Mapping, workdir: pathlib.Path) -> dict:
@@ -208,15 +249,12 @@ def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path])
     checkpoint leaves some of them behind: those go on among themselves, first.
     """
     runs = make_runs(configs)
-    for config, workdir in zip(configs, workdirs, strict=True):
-        own = devices.own_folder(workdir)
-        rundir.claim(own, config)
-        if own == workdir:
-            checkpoint.clean(build.checkpoints(workdir))
-            if runs[0].dataset.name == "celeba_glasses":
-                celeba_glasses.write_subset(own / "subset.json", runs[0].dataset, seed=0)
+    devices.on_first(lambda: claim(runs[0], configs, workdirs))
     with jax.set_mesh(runs[0].mesh), catch_signals() as stop:
         found = [restore(run, workdir) for run, workdir in zip(runs, workdirs, strict=True)]
+        for (_, step), workdir in zip(found, workdirs, strict=True):
+            seen = step if (workdir / "config.json").exists() else -1
+            devices.check_shared(seen, str(workdir))
         for start in sorted({step for _, step in found}):
             group = [i for i, (_, step) in enumerate(found) if step == start]
             with contextlib.ExitStack() as logs:
@@ -227,10 +265,21 @@ def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path])
                 trained = go_on(members, [found[i][0] for i in group], start, stop)
             for i, state_and_step in zip(group, trained, strict=True):
                 found[i] = state_and_step
-    return [
+    results = [
         finish(run, config, workdir, state, step)
         for run, config, workdir, (state, step) in zip(runs, configs, workdirs, found, strict=True)
     ]
+    devices.wait_for_all("scores")
+    return results
+
+
+def claim(run: build.Run, configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path]) -> None:
+    """Makes the directories those of these runs."""
+    for config, workdir in zip(configs, workdirs, strict=True):
+        rundir.claim(workdir, config)
+        checkpoint.clean(build.checkpoints(workdir))
+        if run.dataset.name == "celeba_glasses":
+            celeba_glasses.write_subset(workdir / "subset.json", run.dataset, seed=0)
 
 
 def make_runs(configs: Sequence[Mapping]) -> list[build.Run]:
@@ -245,8 +294,9 @@ def make_runs(configs: Sequence[Mapping]) -> list[build.Run]:
 
 @contextlib.contextmanager
 def with_log(run: build.Run, config: Mapping, workdir: pathlib.Path, step: int) -> Iterator[Member]:
-    """A run at `step` with its log, which is closed afterwards."""
-    with contextlib.closing(Log(devices.own_folder(workdir), resume_step=step or None)) as log:
+    """A run at `step` with its log, which is closed afterwards; one process writes it."""
+    made = Log(workdir, resume_step=step or None) if devices.is_first() else NoLog()
+    with contextlib.closing(made) as log:
         if step == 0:
             log.text("config", json.dumps(config, indent=2))
         yield Member(run, config, workdir, log)
@@ -258,19 +308,20 @@ def go_on(members: Sequence[Member], states: Sequence, step: int, stop: "Stop") 
     Raises:
         SystemExit: 128 + the signal's number, after SIGTERM or Ctrl-C, once the states are saved.
     """
-    config, mesh = members[0].config, members[0].run.mesh
+    config, mesh = members[0].config, mesh_of(members)
     if step == 0:
         print(parameter_table(states[0]))
     elif step < config["num_steps"]:
         seeds = ", ".join(str(m.config["seed"]) for m in members)
         who = f" (seeds {seeds})" if len(members) > 1 else ""
         print(f"going on from step {step} of {config['num_steps']}{who}")
-    state = together.join(states, mesh)
-    state, step = loop(*members[0], state, step, stop, others=members[1:])
-    if stop:
+    with jax.set_mesh(mesh):
+        state = together.join(states, mesh)
+        state, step = loop(*members[0], state, step, stop, others=members[1:])
+    if stop or step < config["num_steps"]:
         print(f"stopped at step {step}, state saved; the same command again goes on from there")
-        sys.exit(128 + stop.signal)
-    return [(own, step) for own in together.each(state, len(members), mesh)]
+        sys.exit(128 + (stop.signal or signal.SIGTERM))
+    return [(own, step) for _, own in each(members, state, mesh)]
 
 
 def restore(run: build.Run, workdir: pathlib.Path):
@@ -293,21 +344,26 @@ def restore(run: build.Run, workdir: pathlib.Path):
 
 
 def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: int) -> dict:
-    """Scores and pictures of a state, written and returned."""
-    method = run.method.at(step)
+    """Scores and pictures of a state, written and returned; {} in the processes that only train."""
+    if not devices.is_first():
+        return {}
+    state, method = devices.own_copy(state, run.mesh), run.method.at(step)
     if method.encode is not run.method.encode:
         late = f"{config['method']} learns to infer codes after step {method.encodes_after} only"
         print(f"codes are not scored: {late}")
-    with jax.set_mesh(run.mesh):
+    spent = read_cost(workdir)
+    with jax.set_mesh(devices.local_mesh(run.mesh)):
         return evaluate.evaluate(
             method,
             state,
             run.dataset,
             run.eval_key,
-            workdir=devices.own_folder(workdir),
+            workdir=workdir,
             limit=config["eval_images"],
             disentanglement=config["disentanglement"],
             attributes=config["attribute_scores"],
+            frechet=config.get("frechet", frechet_scores.OFF),
             header={"method": config["method"], "data": run.dataset.name, "step": step}
-            | {"seed": config["seed"], "versions": versions()},
+            | {"seed": config["seed"], "versions": versions()}
+            | ({"cost": spent} if spent else {}),
         )

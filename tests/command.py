@@ -194,8 +194,9 @@ def assert_same_state(a: pathlib.Path, b: pathlib.Path) -> None:
 
 
 def results(workdir: pathlib.Path) -> dict:
-    """results.json without the commit, which may change while the tests run."""
+    """results.json without the commit, which may change while the tests run, and the cost."""
     found = json.loads((workdir / "results.json").read_text())
+    assert found.pop("cost")["steps"][1] == found["step"]
     assert found.pop("versions")["jax"] == jax.__version__
     return found
 

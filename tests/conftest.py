@@ -6,6 +6,7 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests' networks are tiny: compiling is what costs, so compile fast rather than well.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing in the user's cache, neither by children
 
 import jax
 import pytest

@@ -28,6 +28,7 @@ def config(method="infovaegan", data="digits", /, **changes):
         ({"checkpoint_every": -1}, "checkpoint_every=-1"),
         ({"eval_every": -1}, "eval_every=-1 must be at least 0"),
         ({"steps_per_dispatch": -1}, "steps_per_dispatch=-1"),
+        ({"profile_steps": -1}, "profile_steps=-1"),
         ({"infovaegan.num_critic": 0}, "infovaegan.num_critic=0"),
         ({"infovaegan.dim_z": 0}, "infovaegan.dim_z=0"),
         ({"precision": "half"}, 'precision="half"'),

@@ -10,7 +10,7 @@ import pytest
 
 from ivg import data, devices, dispatch
 from ivg.data import batches
-from ivg.players import Labelled
+from ivg.players import Labelled, Player
 
 COUNT, SHAPE, BATCH, SEED = 30, (2, 3, 1), 8, 5
 KEY = jax.random.key(0)
@@ -191,3 +191,20 @@ def test_labels_are_split_over_the_devices_as_their_images(kind):
     for x, y in zip(found.x.addressable_shards, found.y.addressable_shards, strict=True):
         assert x.device == y.device and x.index[:3] == y.index[:3]
     assert labelled(0, 2, 0).y.shape == (2, 0, BATCH, 2)  # a phase that needs no images
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_parameter_that_is_not_finite_is_noticed(bad):
+    class Two(NamedTuple):
+        G: Player
+        D: Player
+        t: int
+
+    good = {"kernel": jnp.full((3, 2), 3e38), "bias": jnp.zeros(2)}  # large, but finite
+    broken = good | {"kernel": good["kernel"].at[2, 0].set(bad)}
+    state = Two(G=Player(good, {}, ()), D=Player(broken, {}, ()), t=0)
+    found = jax.jit(dispatch.finite)(state)
+    assert {name: bool(value) for name, value in found.items()} == {
+        "finite/G": True,
+        "finite/D": False,
+    }

@@ -24,6 +24,8 @@ ALLOWED = {
     "log": set(),
     "checkpoint": set(),
     "rundir": set(),
+    "cost": set(),
+    "profiling": set(),
     "methods": {"devices", "distributions", "losses", "methods", "networks", "players"}
     | {"transforms"},
     "scoring": {"data", "metrics", "players"},
@@ -32,27 +34,34 @@ ALLOWED = {
     "pictures": {"data", "examples", "players", "plots", "scoring"},
     "attribute_scores": {"data", "examples", "metrics", "networks", "players", "probes"},
     "attribute_pictures": {"data", "examples", "players", "plots"},
+    "frechet_scores": {"data", "devices", "metrics", "networks", "players", "probes"},
     "evaluate": {"attribute_pictures", "attribute_scores", "data", "examples", "log", "metrics"}
-    | {"pictures", "players", "plots", "rundir", "scoring"},
-    "build": {"attribute_scores", "data", "devices", "methods", "players", "rundir", "scoring"},
+    | {"frechet_scores", "pictures", "players", "plots", "rundir", "scoring"},
+    "build": {"attribute_scores", "data", "devices", "frechet_scores", "methods", "players"}
+    | {"rundir", "scoring"},
     "dispatch": {"data", "devices", "players"},
     "together": {"devices", "players"},
+    "stopping": {"devices"},
     "train": {
         "attribute_scores",
         "build",
         "checkpoint",
+        "cost",
         "data",
         "devices",
         "dispatch",
         "evaluate",
         "log",
         "pictures",
+        "profiling",
     }
-    | {"rundir", "scoring", "together"},
+    | {"frechet_scores", "rundir", "scoring", "stopping", "together"},
     "ranking": {"data", "examples", "metrics", "players", "plots", "ranking", "rundir", "runs"}
     | {"scoring"},
-    "runs": {"build", "checkpoint", "devices", "log", "plots", "rundir", "train"},
-    "main": {"runs"},
+    "compilation": set(),
+    "memory": set(),
+    "runs": {"build", "checkpoint", "compilation", "devices", "log", "plots", "rundir", "train"},
+    "main": {"devices", "memory", "runs"},
 }
 # package -> the rooms that may import it
 OUTSIDE = {

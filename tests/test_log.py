@@ -63,6 +63,24 @@ def test_scalars(tmp_path, capfd):
     assert np.isnan(series["G/loss"][1]).all() and series["G/down"][1] == -np.inf
 
 
+def test_cost_is_kept_from_the_metrics(tmp_path):
+    """It has a file of its own, of which a resumed run keeps what a checkpoint remembers."""
+    with log.Log(tmp_path, resume_step=None) as writer:
+        for step in (10, 20):
+            writer.scalars(step, {"loss": 1.0})
+            writer.cost(step, {"steps_per_second": 2.5})
+        writer.cost_report(20, {"device": "abacus", "seconds": 8, "shares": {"steps": 1.0}})
+    assert all(line.keys() == {"step", "loss"} for line in lines(tmp_path))
+    assert log.read_cost(tmp_path) == {"device": "abacus", "seconds": 8, "shares": {"steps": 1.0}}
+    (found,) = events(tmp_path)
+    shown = {v.tag: (e.step, v.simple_value) for e in found for v in e.summary.value}
+    assert shown["cost/steps_per_second"] == (20, 2.5) and shown["cost/run/seconds"] == (20, 8)
+    log.Log(tmp_path, resume_step=10).close()
+    kept = [json.loads(line) for line in (tmp_path / "cost.jsonl").read_text().splitlines()]
+    assert kept == [{"step": 10, "cost/steps_per_second": 2.5}]
+    assert log.read_cost(tmp_path) is None
+
+
 def test_resume_drops_what_came_after(tmp_path):
     with log.Log(tmp_path, resume_step=None) as writer:
         for step in (0, 5, 10, 15):

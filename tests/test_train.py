@@ -29,6 +29,7 @@ CONFIG = {
     "checkpoint_every": 4,
     "keep_checkpoints": 10,
     "steps_per_dispatch": 1,
+    "profile_steps": 0,
     "eval_images": 10,
     "disentanglement": {"quick_votes": 0},
 }
