@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from ivg import networks as net
+from ivg.devices import constrain
 from ivg.losses import information
 from ivg.methods import infovaegan as paper
 from ivg.players import Method, Metrics, Phase, Player, descend, player
@@ -106,7 +107,7 @@ def agreement_step(
     """q_d ascends the mean agreement of its heads on affine copies of xs [n, B, H, W, C]."""
     num_heads = len(s.agreement)
     x = xs.reshape(-1, *xs.shape[2:])
-    views = random_affine(key, jnp.concatenate([x, x]), **jitter)
+    views = random_affine(key, constrain(jnp.concatenate([x, x])), **jitter)
 
     def loss(params):
         (logits,), stats = q_d.train(params, s.q_d.stats, views)

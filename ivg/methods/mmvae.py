@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import optax
 
 from ivg import networks as net
+from ivg.devices import constrain
 from ivg.errors import UserError
 from ivg.losses import information
 from ivg.methods import r_cvae, vae
@@ -80,7 +81,7 @@ def samples(pair: Pair) -> tuple[Samples, Samples]:
 
 def scores(game: Game, chi: Params, joint, product) -> tuple[jax.Array, jax.Array]:
     """T of one network on joint and product samples, [B] each."""
-    both = [jnp.concatenate(parts) for parts in zip(joint, product, strict=True)]
+    both = constrain([jnp.concatenate(parts) for parts in zip(joint, product, strict=True)])
     values, _ = game.T.train(chi, {}, *both)
     return values[: len(joint[0])], values[len(joint[0]) :]
 
@@ -90,7 +91,8 @@ def infer_pair(
 ) -> tuple[r_cvae.Latents, Pair, Params]:
     """Latents of the first minibatch, both minibatches' samples, E's new batch statistics."""
     sample_key, shuffle_key = jax.random.split(key)
-    both = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), xs)
+    # Two minibatches one after the other, each split over the devices, are not split any more.
+    both = constrain(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), xs))
     latents, stats = r_cvae.infer(game.model, phi, stats, both, sample_key)
     n = xs.x.shape[1]
     mine = jax.tree.map(lambda leaf: leaf[:n], latents)
@@ -99,7 +101,8 @@ def infer_pair(
     else:
         order = jax.random.permutation(shuffle_key, n)
         c_bar, y_bar = latents.c[order], both.y[order]
-    return mine, Pair(mine.z, mine.c, both.y[:n], c_bar, y_bar), stats
+    mine, pair = constrain((mine, Pair(mine.z, mine.c, both.y[:n], c_bar, y_bar)))
+    return mine, pair, stats
 
 
 def ascend_information(game: Game, s: MMVAE, pair: Pair) -> tuple[MMVAE, Metrics]:
@@ -124,10 +127,9 @@ def ascend_information(game: Game, s: MMVAE, pair: Pair) -> tuple[MMVAE, Metrics
 
 
 def objective(
-    game: Game, phi: Params, theta: Params, s: MMVAE, xs: Labelled, key: jax.Array
-) -> tuple[jax.Array, tuple[Params, Params, Metrics]]:
+    game: Game, theta: Params, latents: r_cvae.Latents, pair: Pair, s: MMVAE, xs: Labelled
+) -> tuple[jax.Array, tuple[Params, Metrics]]:
     """What encoder and decoder descend: negative ELBO and the weighted bounds, networks fixed."""
-    latents, pair, e_stats = infer_pair(game, phi, s.E.stats, xs, key)
     batch = r_cvae.first(xs)
     value, (g_stats, parts) = r_cvae.negative_elbo(
         game.model, theta, s.G.stats, s.t, batch, latents
@@ -136,17 +138,26 @@ def objective(
     for name, weight in game.weights.items():
         t = scores(game, getattr(s, name).params, joint[name], product[name])
         value += weight * information.donsker_varadhan(*t)
-    return value, (e_stats, g_stats, parts)
+    return value, (g_stats, parts)
 
 
 def step(game: Game, s: MMVAE, xs: Labelled, key: jax.Array) -> tuple[MMVAE, Metrics]:
-    """Algorithm 1: ascend the information bounds, then descend the objective."""
-    _, pair, _ = infer_pair(game, s.E.params, s.E.stats, xs, key)
+    """Algorithm 1: ascend the information bounds, then descend the objective.
+
+    E does not move in between: one pass through it serves both.
+    """
+
+    def inferred(phi):
+        latents, pair, e_stats = infer_pair(game, phi, s.E.stats, xs, key)
+        return (latents, pair), e_stats
+
+    (latents, pair), to_phi, e_stats = jax.vjp(inferred, s.E.params, has_aux=True)
     s, info_parts = ascend_information(game, s, pair)
-    grads, (e_stats, g_stats, parts) = jax.grad(
-        lambda phi, theta: objective(game, phi, theta, s, xs, key), (0, 1), has_aux=True
-    )(s.E.params, s.G.params)
-    s = vae.update(game.model, s, grads, (e_stats, g_stats))
+    (g_theta, *g_inferred), (g_stats, parts) = jax.grad(
+        lambda *args: objective(game, *args, s, xs), (0, 1, 2), has_aux=True
+    )(s.G.params, latents, pair)
+    (g_phi,) = to_phi(tuple(g_inferred))
+    s = vae.update(game.model, s, (g_phi, g_theta), (e_stats, g_stats))
     return s, parts | info_parts
 
 

@@ -7,11 +7,14 @@ sees a layer. `FAMILIES` maps a name to a factory, whose keyword-only options ar
 that read their codes back from the discriminator's features: IB-GAN, InfoGAN, GAN;
 `ATTRIBUTE_FAMILIES` for those with attributes: MMVAE, CSVAE, r-CVAE; `AUTOENCODER_FAMILIES` for
 the VAE and its kin, `MIXTURE_FAMILIES` for the mixture autoencoder. Networks without a family, for
-measuring or for playing against a representation, are functions of their own.
+measuring or for playing against a representation, are functions of their own. What networks compute
+in is said when a family is asked for: `family("mlp", dtype=jnp.bfloat16)`.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
+
+from jax.typing import DTypeLike
 
 from ivg.errors import UserError
 from ivg.networks import (
@@ -38,8 +41,13 @@ from ivg.networks.blocks import (
     Network,
     network,
 )
-from ivg.networks.classifier64 import attribute_classifier, check_classifier
+from ivg.networks.classifier64 import (
+    attribute_classifier,
+    check_classifier,
+    classifier_features,
+)
 from ivg.networks.mixture import MixtureFamily
+from ivg.networks.precision import family_in
 from ivg.networks.statistics import code_discriminator, label_network, statistics_network
 
 FAMILIES: dict[str, Callable[..., Family]] = {
@@ -89,6 +97,7 @@ __all__ = [
     "attribute_family",
     "autoencoder_family",
     "check_classifier",
+    "classifier_features",
     "code_discriminator",
     "code_family",
     "family",
@@ -99,49 +108,61 @@ __all__ = [
 ]
 
 
-def family(name: str, **options) -> Family:
+def family(name: str, *, dtype: DTypeLike | None = None, **options) -> Family:
     """A family by name, with its options.
 
+    `dtype` is what its networks compute in, None for float32; see `ivg.networks.precision`.
+
     Raises:
       UserError: there is no such family, or it has no such option.
     """
-    return _factory(FAMILIES, name, options)(**options)
+    return family_in(dtype, _factory(FAMILIES, name, options)(**options))
 
 
-def code_family(name: str, **options) -> CodeFamily:
+def code_family(name: str, *, dtype: DTypeLike | None = None, **options) -> CodeFamily:
     """A family of the GANs with codes by name, with its options.
 
+    `dtype` is what its networks compute in, None for float32; see `ivg.networks.precision`.
+
     Raises:
       UserError: there is no such family, or it has no such option.
     """
-    return _factory(CODE_FAMILIES, name, options)(**options)
+    return family_in(dtype, _factory(CODE_FAMILIES, name, options)(**options))
 
 
-def attribute_family(name: str, **options) -> AttributeFamily:
+def attribute_family(name: str, *, dtype: DTypeLike | None = None, **options) -> AttributeFamily:
     """A family of the autoencoders with attributes by name, with its options.
 
+    `dtype` is what its networks compute in, None for float32; see `ivg.networks.precision`.
+
     Raises:
       UserError: there is no such family, or it has no such option.
     """
-    return _factory(ATTRIBUTE_FAMILIES, name, options)(**options)
+    return family_in(dtype, _factory(ATTRIBUTE_FAMILIES, name, options)(**options))
 
 
-def autoencoder_family(name: str, **options) -> AutoencoderFamily:
+def autoencoder_family(
+    name: str, *, dtype: DTypeLike | None = None, **options
+) -> AutoencoderFamily:
     """A family of the variational autoencoders by name, with its options.
 
+    `dtype` is what its networks compute in, None for float32; see `ivg.networks.precision`.
+
     Raises:
       UserError: there is no such family, or it has no such option.
     """
-    return _factory(AUTOENCODER_FAMILIES, name, options)(**options)
+    return family_in(dtype, _factory(AUTOENCODER_FAMILIES, name, options)(**options))
 
 
-def mixture_family(name: str, **options) -> MixtureFamily:
+def mixture_family(name: str, *, dtype: DTypeLike | None = None, **options) -> MixtureFamily:
     """A family of the mixture autoencoder by name, with its options.
 
+    `dtype` is what its networks compute in, None for float32; see `ivg.networks.precision`.
+
     Raises:
       UserError: there is no such family, or it has no such option.
     """
-    return _factory(MIXTURE_FAMILIES, name, options)(**options)
+    return family_in(dtype, _factory(MIXTURE_FAMILIES, name, options)(**options))
 
 
 def _factory(families: Mapping[str, Callable], name: str, options: Mapping) -> Callable:

@@ -36,10 +36,10 @@ class Encoder(nn.Module):
         x = 0.5 * (images + 1.0)
         for _ in range(2):
             channels = scaled(32, self.width)
-            x = nn.relu(blocks.conv(x, channels, kernel=4, stride=2, init=GLOROT))
+            x = blocks.relu(blocks.conv(x, channels, kernel=4, stride=2, init=GLOROT))
         for _ in range(2):
-            x = nn.relu(blocks.dense(two_by_two(x), scaled(64, self.width), init=_block_init))
-        x = nn.relu(blocks.dense(blocks.flatten(x), scaled(256, self.width), init=GLOROT))
+            x = blocks.relu(blocks.dense(two_by_two(x), scaled(64, self.width), init=_block_init))
+        x = blocks.relu(blocks.dense(blocks.flatten(x), scaled(256, self.width), init=GLOROT))
         return blocks.heads(x, self.sizes, init=GLOROT)
 
 
@@ -53,10 +53,10 @@ class Decoder(nn.Module):
     def __call__(self, latents: Array, *, train: bool) -> Array:
         """Maps latents `[B, n]` to `[B, 64, 64, C]`."""
         wide, narrow = scaled(64, self.width), scaled(32, self.width)
-        x = nn.relu(blocks.dense(latents, scaled(256, self.width), init=GLOROT))
-        x = nn.relu(blocks.dense(x, 4 * 4 * wide, init=GLOROT)).reshape(-1, 4, 4, wide)
+        x = blocks.relu(blocks.dense(latents, scaled(256, self.width), init=GLOROT))
+        x = blocks.relu(blocks.dense(x, 4 * 4 * wide, init=GLOROT)).reshape(-1, 4, 4, wide)
         for channels in (wide, narrow, narrow):  # 8x8, 16x16, 32x32
-            x = nn.relu(blocks.deconv(x, channels, kernel=4, stride=2, init=GLOROT))
+            x = blocks.relu(blocks.deconv(x, channels, kernel=4, stride=2, init=GLOROT))
         return blocks.deconv(x, self.image_shape[2], kernel=4, stride=2, init=GLOROT)
 
 

@@ -17,7 +17,6 @@ Departures, and why:
 
 from functools import partial
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.errors import UserError
@@ -51,7 +50,7 @@ class Representation(nn.Module):
         x = z
         for units in self.hidden:
             x = blocks.dense(x, units, init=self.init_weights, bias=not self.norm)
-            x = nn.relu(blocks.batch_norm(x, train=train) if self.norm else x)
+            x = blocks.relu(blocks.batch_norm(x, train=train) if self.norm else x)
         mean, log_var = blocks.heads(x, (self.size, self.size), init=self.init_weights)
         return mean, log_var
 
@@ -70,14 +69,15 @@ class Generator(nn.Module):
         doublings = _doublings(self.image_shape[0])
         base = self.ngf * 2 ** (doublings - 1)
         x = blocks.dense(latents, 16 * self.ngf, init=self.init_weights, bias=False)
-        x = blocks.dense(nn.relu(norm(x)), BASE * BASE * base, init=self.init_weights, bias=False)
-        x = nn.relu(norm(x)).reshape(-1, BASE, BASE, base)
+        x = blocks.relu(norm(x))
+        x = blocks.dense(x, BASE * BASE * base, init=self.init_weights, bias=False)
+        x = blocks.relu(norm(x)).reshape(-1, BASE, BASE, base)
         layer = partial(blocks.deconv, init=self.init_weights)
         for _ in range(2):
-            x = nn.relu(norm(layer(x, base, kernel=3, stride=1, bias=False)))
+            x = blocks.relu(norm(layer(x, base, kernel=3, stride=1, bias=False)))
         for i in range(1, doublings):
-            x = nn.relu(norm(layer(x, base // 2**i, kernel=4, stride=2, bias=False)))
-        return jnp.tanh(layer(x, self.image_shape[2], kernel=4, stride=2))
+            x = blocks.relu(norm(layer(x, base // 2**i, kernel=4, stride=2, bias=False)))
+        return blocks.tanh(layer(x, self.image_shape[2], kernel=4, stride=2))
 
 
 def _trunk(images: Array, *, ndf: int, init: Initializer, train: bool) -> Array:
@@ -150,7 +150,7 @@ class PairClassifier(nn.Module):
         """Maps two images, stacked along their channels `[B, H, W, 2C]`, to logits `[B, size]`."""
         options = dict(ndf=self.ndf, init=self.init_weights, train=train)
         x = _head(_trunk(pairs, **options), (8 * self.ndf,), **options)
-        return blocks.dense(x, self.size, init=self.init_weights)
+        return blocks.readout(x, self.size, init=self.init_weights)
 
 
 def check(image_shape: ImageShape) -> None:

@@ -70,11 +70,11 @@ class Generator(nn.Module):
         base = (height // 4, width // 4, scaled(128, self.width))
         x = latents
         for features in (scaled(1024, self.width), base[0] * base[1] * base[2]):
-            x = nn.relu(norm(blocks.dense(x, features, init=NORMAL_002, bias=False)))
+            x = blocks.relu(norm(blocks.dense(x, features, init=NORMAL_002, bias=False)))
         x = x.reshape(-1, *base)
         layer = partial(blocks.deconv, kernel=4, stride=2, init=NORMAL_002)
-        x = nn.relu(norm(layer(x, scaled(64, self.width), bias=False)))
-        return jnp.tanh(layer(x, channels))
+        x = blocks.relu(norm(layer(x, scaled(64, self.width), bias=False)))
+        return blocks.tanh(layer(x, channels))
 
 
 class Encoder(nn.Module):

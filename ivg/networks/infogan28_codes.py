@@ -56,7 +56,7 @@ class PairClassifier(nn.Module):
     def __call__(self, pairs: Array, *, train: bool) -> Array:
         """Maps two images, stacked along their channels `[B, H, W, 2C]`, to logits `[B, size]`."""
         x = _trunk(pairs, width=self.width, train=train)
-        return blocks.dense(x, self.size, init=NORMAL_002)
+        return blocks.readout(x, self.size, init=NORMAL_002)
 
 
 def infogan28_codes(*, width: float = 1.0) -> CodeFamily:

@@ -21,7 +21,6 @@ Departures, and why:
 
 from functools import partial
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.networks import blocks, spectral
@@ -67,13 +66,13 @@ class Generator(nn.Module):
         """Maps latents `[B, n]` to images `[B, H, W, C]` in [-1, 1]."""
         norm = partial(blocks.batch_norm, train=train)
         base = scaled(64, self.width)
-        x = norm(nn.relu(blocks.dense(latents, scaled(UNITS, self.width), init=NORMAL_002)))
-        x = norm(nn.relu(blocks.dense(x, BASE * BASE * base, init=NORMAL_002)))
+        x = norm(blocks.relu(blocks.dense(latents, scaled(UNITS, self.width), init=NORMAL_002)))
+        x = norm(blocks.relu(blocks.dense(x, BASE * BASE * base, init=NORMAL_002)))
         x = x.reshape(-1, BASE, BASE, base)
         layer = partial(blocks.deconv, kernel=4, stride=2, init=NORMAL_002)
         for count in (64, 32, 32)[: _doublings(self.image_shape[0]) - 1]:
             x = norm(blocks.leaky_relu(layer(x, scaled(count, self.width)), SLOPE))
-        return jnp.tanh(layer(x, self.image_shape[2]))
+        return blocks.tanh(layer(x, self.image_shape[2]))
 
 
 def _spectral_trunk(images: Array, *, width: float, train: bool) -> Array:
@@ -125,7 +124,7 @@ class PairClassifier(nn.Module):
     def __call__(self, pairs: Array, *, train: bool) -> Array:
         """Maps two images, stacked along their channels `[B, H, W, 2C]`, to logits `[B, size]`."""
         x = _spectral_trunk(pairs, width=self.width, train=train)
-        return blocks.dense(x, self.size, init=NORMAL_002)
+        return blocks.readout(x, self.size, init=NORMAL_002)
 
 
 def _normed_trunk(images: Array, *, width: float, train: bool) -> Array:

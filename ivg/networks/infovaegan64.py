@@ -16,7 +16,6 @@ Departures, and why:
 
 from functools import partial
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.networks import blocks
@@ -73,13 +72,13 @@ class Generator(nn.Module):
         layer = partial(blocks.deconv, kernel=3, init=NORMAL_002)
         base = scaled(256, self.width)
         x = blocks.dense(latents, 8 * 8 * base, init=NORMAL_002, bias=False)
-        x = nn.relu(norm(x.reshape(-1, 8, 8, base)))  # per channel, as released
+        x = blocks.relu(norm(x.reshape(-1, 8, 8, base)))  # per channel, as released
         for stride in (2, 1, 2, 1):  # 16x16 twice, 32x32 twice
-            x = nn.relu(norm(layer(x, base, stride=stride, bias=False)))
+            x = blocks.relu(norm(layer(x, base, stride=stride, bias=False)))
         height, _, channels = self.image_shape
         if height == 64:
-            x = nn.relu(norm(layer(x, scaled(128, self.width), stride=2, bias=False)))
-        return jnp.tanh(layer(x, channels, stride=1))
+            x = blocks.relu(norm(layer(x, scaled(128, self.width), stride=2, bias=False)))
+        return blocks.tanh(layer(x, channels, stride=1))
 
 
 class Encoder(nn.Module):

@@ -23,7 +23,7 @@ PYTORCH_TRANSPOSED = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform
 
 
 def _conv(x: Array, channels: int) -> Array:
-    return nn.relu(blocks.conv(x, channels, kernel=4, stride=2, init=PYTORCH))
+    return blocks.relu(blocks.conv(x, channels, kernel=4, stride=2, init=PYTORCH))
 
 
 def _deconv(x: Array, channels: int) -> Array:
@@ -31,7 +31,7 @@ def _deconv(x: Array, channels: int) -> Array:
 
 
 def _dense(x: Array, features: int) -> Array:
-    return nn.relu(blocks.dense(x, features, init=PYTORCH))
+    return blocks.relu(blocks.dense(x, features, init=PYTORCH))
 
 
 class Encoder(nn.Module):
@@ -64,7 +64,7 @@ class Decoder(nn.Module):
         x = _dense(x, 4 * 4 * wide).reshape(-1, 4, 4, wide)
         height, _, channels = self.image_shape
         for hidden in (narrow, narrow) if height == 32 else (wide, narrow, narrow):
-            x = nn.relu(_deconv(x, hidden))
+            x = blocks.relu(_deconv(x, hidden))
         return _deconv(x, channels)
 
 

@@ -93,7 +93,7 @@ class Features(nn.Module):
         """Maps codes `[B, D]` to features `[B, 8, 8, C]`."""
         channels = scaled(256, self.width)
         x = blocks.dense(z, 8 * 8 * channels, init=NORMAL_002, bias=False)
-        return nn.relu(blocks.batch_norm(x.reshape(-1, 8, 8, channels), train=train))
+        return blocks.relu(blocks.batch_norm(x.reshape(-1, 8, 8, channels), train=train))
 
 
 class Image(nn.Module):
@@ -109,8 +109,8 @@ class Image(nn.Module):
         layer = partial(blocks.deconv, kernel=3, init=NORMAL_002)
         x, base = features, scaled(256, self.width)
         for stride in (2, 1, 2, 1):  # 16x16 twice, 32x32 twice
-            x = nn.relu(norm(layer(x, base, stride=stride, bias=False)))
-        x = nn.relu(norm(layer(x, scaled(128, self.width), stride=2, bias=False)))
+            x = blocks.relu(norm(layer(x, base, stride=stride, bias=False)))
+        x = blocks.relu(norm(layer(x, scaled(128, self.width), stride=2, bias=False)))
         return layer(x, self.image_shape[2], stride=1)
 
 

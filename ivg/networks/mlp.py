@@ -7,7 +7,6 @@ linear outputs have variance 1 / fan_in.
 
 from collections.abc import Callable, Mapping
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.errors import UserError
@@ -47,10 +46,10 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latents: Array, *, train: bool) -> Array:
         """Maps latents `[B, n]` to images `[B, H, W, C]` in [-1, 1]."""
-        x = _hidden(latents, width=self.width, norm=self.norm, activation=nn.relu, train=train)
+        x = _hidden(latents, width=self.width, norm=self.norm, activation=blocks.relu, train=train)
         height, width, channels = self.image_shape
         x = blocks.dense(x, height * width * channels, init=blocks.LECUN)
-        return jnp.tanh(x).reshape(-1, *self.image_shape)
+        return blocks.tanh(x).reshape(-1, *self.image_shape)
 
 
 class Encoder(nn.Module):

@@ -5,7 +5,6 @@ image, joined as in the thesis' networks (`ivg.networks.mmvae64`): z and c share
 the labels join every input of the branch of c after it, and c joins every input of the decoder.
 """
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.networks import blocks, mlp, mmvae64
@@ -57,7 +56,7 @@ class Decoder(nn.Module):
             x = _hidden(blocks.join(x, c), self.width, train=train)
         height, width, channels = self.image_shape
         x = blocks.dense(blocks.join(x, c), height * width * channels, init=blocks.LECUN)
-        return jnp.tanh(x).reshape(-1, *self.image_shape)
+        return blocks.tanh(x).reshape(-1, *self.image_shape)
 
 
 def mlp_attributes(*, width: int = 256) -> AttributeFamily:

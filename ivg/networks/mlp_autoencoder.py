@@ -11,7 +11,7 @@ from ivg.networks.blocks import Array, AutoencoderFamily, ImageShape, Network, n
 
 def _hidden(x: Array, width: int) -> Array:
     for _ in range(2):
-        x = nn.relu(blocks.dense(x, width, init=blocks.HE))
+        x = blocks.relu(blocks.dense(x, width, init=blocks.HE))
     return x
 
 

@@ -23,7 +23,7 @@ class Representation(nn.Module):
         """Maps z `[B, n]` to the mean and the log-variance of r, `[B, size]` each."""
         x = z
         for _ in range(2):
-            x = nn.relu(blocks.dense(x, 32, init=blocks.HE))
+            x = blocks.relu(blocks.dense(x, 32, init=blocks.HE))
         return blocks.heads(x, (self.size, self.size), init=blocks.NORMAL_002)
 
 
@@ -48,7 +48,7 @@ class PairClassifier(nn.Module):
     @nn.compact
     def __call__(self, pairs: Array, *, train: bool) -> Array:
         """Maps two images, stacked along their channels `[B, H, W, 2C]`, to logits `[B, size]`."""
-        return blocks.dense(_hidden(pairs, self.width), self.size, init=blocks.LECUN)
+        return blocks.readout(_hidden(pairs, self.width), self.size, init=blocks.LECUN)
 
 
 def _hidden(images: Array, width: int) -> Array:

@@ -49,21 +49,21 @@ NEAR_BIAS = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
 
 def one_hot(y: Array) -> Array:
     """One-hot labels of k binary attributes, `[B, k]` to `[B, 2k]`: absent first, then present."""
-    y = jnp.asarray(y, jnp.float32)
+    y = jnp.asarray(y, blocks.dtype_of(y))
     return jnp.concatenate([1 - y, y], axis=-1)
 
 
 def heads_z(x: Array, dim_z: int) -> tuple[Array, Array]:
     """Mean and log-variance of z, `[B, dim_z]` each, of features `[B, n]`."""
     return (
-        blocks.dense(x, dim_z, init=blocks.LECUN),
-        blocks.dense(x, dim_z, init=NEAR_BIAS),
+        blocks.readout(x, dim_z, init=blocks.LECUN),
+        blocks.readout(x, dim_z, init=NEAR_BIAS),
     )
 
 
 def heads_c(x: Array, dim_c: int) -> tuple[Array, Array]:
     """Mean and log-variance of c, `[B, dim_c]` each, of features `[B, n]`."""
-    return blocks.dense(x, dim_c, init=NEAR_BIAS), blocks.dense(x, dim_c, init=NEAR_BIAS)
+    return blocks.readout(x, dim_c, init=NEAR_BIAS), blocks.readout(x, dim_c, init=NEAR_BIAS)
 
 
 def _with_maps(x: Array, codes: Array) -> Array:
@@ -79,7 +79,7 @@ def _down(x: Array, channels: int, *, train: bool) -> Array:
 
 def _up(x: Array, channels: int, *, train: bool) -> Array:
     x = blocks.deconv(x, channels, kernel=4, stride=2, init=blocks.HE, bias=False)
-    return nn.relu(blocks.batch_norm(x, train=train))
+    return blocks.relu(blocks.batch_norm(x, train=train))
 
 
 def _hidden_stages(side: int) -> int:
@@ -128,12 +128,12 @@ class Decoder(nn.Module):
         # Whole maps whatever the width, so count filters: 512 of them at the thesis' width.
         filters = scaled(UNITS // BASE**2, self.width)
         x = blocks.dense(blocks.join(z, c), BASE**2 * filters, init=blocks.HE, bias=False)
-        x = nn.relu(blocks.batch_norm(x, train=train)).reshape(-1, BASE, BASE, filters)
+        x = blocks.relu(blocks.batch_norm(x, train=train)).reshape(-1, BASE, BASE, filters)
         height, _, channels = self.image_shape
         for stage in STAGES[: _hidden_stages(height)]:
             x = _up(_with_maps(x, c), scaled(stage, self.width), train=train)
         x = _with_maps(x, c)
-        return jnp.tanh(blocks.deconv(x, channels, kernel=4, stride=2, init=blocks.LECUN))
+        return blocks.tanh(blocks.deconv(x, channels, kernel=4, stride=2, init=blocks.LECUN))
 
 
 def check(image_shape: ImageShape) -> None:

@@ -8,7 +8,6 @@ the critic (as WGAN-GP's authors advise for the gradient penalty).
 
 from functools import partial
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from ivg.networks import blocks
@@ -30,10 +29,10 @@ class Generator(nn.Module):
         x = latents
         for features in (256, 512):
             x = blocks.dense(x, scaled(features, self.width), init=blocks.HE, bias=False)
-            x = nn.relu(blocks.batch_norm(x, train=train))
+            x = blocks.relu(blocks.batch_norm(x, train=train))
         height, width, channels = self.image_shape
         x = blocks.dense(x, height * width * channels, init=blocks.LECUN)
-        return jnp.tanh(x).reshape(-1, *self.image_shape)
+        return blocks.tanh(x).reshape(-1, *self.image_shape)
 
 
 class Encoder(nn.Module):
@@ -48,10 +47,10 @@ class Encoder(nn.Module):
         layer = partial(blocks.conv, kernel=4, stride=2, init=blocks.HE, bias=False)
         x = images
         for channels in (16, 32):
-            x = nn.relu(blocks.batch_norm(layer(x, scaled(channels, self.width)), train=train))
+            x = blocks.relu(blocks.batch_norm(layer(x, scaled(channels, self.width)), train=train))
         x = blocks.flatten(x)
         x = blocks.dense(x, scaled(128, self.width), init=blocks.HE, bias=False)
-        x = nn.relu(blocks.batch_norm(x, train=train))
+        x = blocks.relu(blocks.batch_norm(x, train=train))
         return blocks.heads(x, self.sizes, init=blocks.LECUN)
 
 

@@ -7,14 +7,15 @@ power iteration (their algorithm 1) from a vector u that is kept from one traini
 
 u lives in the network's `stats`. A training pass moves it, so a network that is called twice in one
 step moves it twice; inference takes the same step from it and forgets the result. The gradient
-takes u and v as constants, as the paper's eq. 10 does: at the singular vectors this is exact.
+takes u and v as constants, as the paper's eq. 10 does: at the singular vectors this is exact. All
+of this is float32; only then is a kernel rounded to what its layer computes in.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ivg.networks import strided
+from ivg.networks import blocks, strided
 from ivg.networks.blocks import Array, Initializer
 
 
@@ -64,7 +65,8 @@ class Dense(nn.Module):
         """Maps `[B, n]` to `[B, features]`."""
         kernel = self.param("kernel", self.init_weights, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x @ _kept(self, kernel, train=train) + bias.reshape(1, -1)
+        kernel = jnp.asarray(_kept(self, kernel, train=train), blocks.dtype_of(x))
+        return x @ kernel + jnp.asarray(bias, kernel.dtype).reshape(1, -1)
 
 
 class Down(nn.Module):
@@ -78,8 +80,8 @@ class Down(nn.Module):
         """Maps `[B, H, W, n]`, sides even, to `[B, H/2, W/2, channels]`."""
         kernel = self.param("kernel", self.init_weights, (4, 4, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        y = strided.down(x, _kept(self, kernel, train=train))
-        return y + bias.reshape(1, 1, 1, -1)
+        kernel = jnp.asarray(_kept(self, kernel, train=train), blocks.dtype_of(x))
+        return strided.down(x, kernel) + jnp.asarray(bias, kernel.dtype).reshape(1, 1, 1, -1)
 
 
 def dense(x: Array, features: int, *, init: Initializer, train: bool) -> Array:

@@ -16,10 +16,12 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from ivg.errors import UserError
 from ivg.networks import blocks
 from ivg.networks.blocks import Array, Network, network
+from ivg.networks.precision import computing_in
 
 # Variance 0.01 / fan_in.
 SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
@@ -27,7 +29,7 @@ SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "normal")
 
 def _hidden(x: Array, *, width: int, depth: int) -> Array:
     for _ in range(depth):
-        x = nn.relu(blocks.dense(x, width, init=blocks.HE))
+        x = blocks.relu(blocks.dense(x, width, init=blocks.HE))
     return x
 
 
@@ -73,7 +75,7 @@ class CodeDiscriminator(nn.Module):
         x = z
         for _ in range(self.depth):
             x = blocks.leaky_relu(blocks.dense(x, self.width, init=blocks.GLOROT), 0.2)
-        return blocks.dense(x, 2, init=blocks.GLOROT)
+        return blocks.readout(x, 2, init=blocks.GLOROT)
 
 
 def statistics_network(*, width: int = 512, depth: int = 7) -> Network:
@@ -104,17 +106,21 @@ def label_network(num_attributes: int, *, width: int = 512, depth: int = 7) -> N
     return network(Labels(num_attributes=num_attributes, width=width, depth=depth))
 
 
-def code_discriminator(*, width: int = 1000, depth: int = 6) -> Network:
+def code_discriminator(
+    *, width: int = 1000, depth: int = 6, dtype: DTypeLike | None = None
+) -> Network:
     """FactorVAE's discriminator, from codes (z `[B, n]`,) to two logits `[B, 2]`.
 
     Args:
       width: units of every hidden layer.
       depth: number of hidden layers.
+      dtype: what it computes in, None for float32; see `ivg.networks.precision`.
 
     Raises:
       UserError: width or depth is not a positive whole number.
     """
-    return network(CodeDiscriminator(width=_whole("width", width), depth=_whole("depth", depth)))
+    one = CodeDiscriminator(width=_whole("width", width), depth=_whole("depth", depth))
+    return computing_in(dtype, network(one))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -249,7 +249,8 @@ def test_objective_is_the_weighted_sum():
     @quick
     def look(state):
         phi, theta = state.E.params, state.G.params
-        value, (_, _, parts) = mmvae.objective(game, phi, theta, state, xs, key)
+        latents, pair, _ = mmvae.infer_pair(game, phi, state.E.stats, xs, key)
+        value, (_, parts) = mmvae.objective(game, theta, latents, pair, state, xs)
         return value, parts, {n: information_term(game, state, xs, key, n)(phi) for n in T}
 
     value, parts, bounds = look(state)

@@ -147,6 +147,17 @@ def test_initialisers(init: blocks.Initializer, std: float, bound: float) -> Non
     assert np.abs(w).max() <= bound * 1.0001
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_relu_is_that_of_jax_with_its_gradient_and_keeps_nan(dtype: jnp.dtype) -> None:
+    x = jnp.asarray([-2.0, -0.0, 0.0, 1.5, np.nan, np.inf, -np.inf], dtype)
+    numbers = ~jnp.isnan(x)
+    for change in (jax.vmap, lambda f: jax.vmap(jax.grad(f))):
+        mine, theirs = change(blocks.relu)(x), change(jax.nn.relu)(x)
+        assert mine.dtype == dtype
+        np.testing.assert_array_equal(mine[numbers], theirs[numbers])
+    assert np.isnan(blocks.relu(x)[4])
+
+
 def test_widths() -> None:
     assert [blocks.scaled(64, w) for w in (1.0, 0.5, 0.125, 0.001)] == [64, 32, 8, 1]
     for width in (0, -1.0, float("nan")):
