@@ -94,8 +94,9 @@ def one_of(option: str, name: str, known: Sequence[str] | Mapping) -> None:
     """Raises UserError if the name is not known."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f'did you mean "{near[0]}"? ' if near else ""
-        raise UserError(f'{option} knows no "{name}"; {hint}Use {", ".join(known)}.')
+        choices = ", ".join(known)
+        hint = f'did you mean "{near[0]}"? There are: {choices}' if near else f"use {choices}"
+        raise UserError(f'{option} knows no "{name}"; {hint}.')
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:

@@ -168,17 +168,26 @@ def over_devices(extractor: Extractor, mesh: jax.sharding.Mesh) -> Callable[...,
 
 
 def generated(method: Method, state: Any, key: jax.Array, count: int) -> Iterator[np.ndarray]:
-    """Batches of images as bytes, `count` in all, from codes drawn as in training."""
+    """Batches of images as bytes, `count` in all, from codes drawn as in training.
+
+    Raises:
+        UserError: a pixel is not finite.
+    """
 
     @jax.jit
-    def draw(s: Any, k: jax.Array) -> jax.Array:
-        x = method.generate(s, method.prior(s, k, DRAWN))
-        x = jnp.clip(jnp.nan_to_num(x.astype(jnp.float32), nan=-1.0), -1.0, 1.0)
-        return jnp.round((x + 1.0) * 127.5).astype(jnp.uint8)
+    def draw(s: Any, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = method.generate(s, method.prior(s, k, DRAWN)).astype(jnp.float32)
+        images = jnp.round((jnp.clip(x, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
+        return images, jnp.all(jnp.isfinite(x))
 
     for number in range(math.ceil(count / DRAWN)):
-        images = np.asarray(draw(state, jax.random.fold_in(key, number)))
-        yield images[: count - number * DRAWN]
+        images, finite = draw(state, jax.random.fold_in(key, number))
+        if not finite:
+            raise UserError(
+                "generated images are not finite, so no distance is theirs; "
+                "--config.frechet.num_images=0 leaves it out and gives the other scores."
+            )
+        yield np.asarray(images)[: count - number * DRAWN]
 
 
 def extractor_of(dataset: data.Dataset, options: Mapping) -> Extractor:

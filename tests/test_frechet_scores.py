@@ -90,6 +90,11 @@ def test_images_are_rounded_as_pictures_are():
     assert (np.concatenate(beyond) == 255).all()
 
 
+def test_images_that_are_not_finite_have_no_score(toy):
+    with pytest.raises(UserError, match="generated images are not finite"):
+        frechet_scores.scores(METHOD, jnp.float32(np.nan), dataset(), jax.random.key(0), OPTIONS)
+
+
 def test_of_many_training_images_some_are_drawn(toy):
     options = OPTIONS | {"reference_images": 20}
     found = frechet_scores.scores(METHOD, jnp.float32(0), dataset(), jax.random.key(0), options)

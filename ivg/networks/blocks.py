@@ -236,15 +236,7 @@ def conv(
     """Convolution with SAME padding, `[B, H, W, C]` to `[B, H/stride, W/stride, channels]`."""
     if _has_fast_form(kernel, stride) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
         return Strided(strided.down, channels, kernel, bias, init)(x)
-    layer = nn.Conv(
-        channels,
-        (kernel, kernel),
-        strides=(stride, stride),
-        use_bias=bias,
-        kernel_init=init,
-        dtype=dtype_of(x),
-    )
-    return layer(x)
+    return _plain(nn.Conv, x, channels, kernel=kernel, stride=stride, init=init, bias=bias)
 
 
 def deconv(
@@ -253,7 +245,21 @@ def deconv(
     """Transposed convolution, SAME padding, to `[B, H*stride, W*stride, channels]`."""
     if _has_fast_form(kernel, stride):
         return Strided(strided.up, channels, kernel, bias, init)(x)
-    layer = nn.ConvTranspose(
+    return _plain(nn.ConvTranspose, x, channels, kernel=kernel, stride=stride, init=init, bias=bias)
+
+
+def _plain(
+    layer: type[nn.Module],
+    x: Array,
+    channels: int,
+    *,
+    kernel: int,
+    stride: int,
+    init: Initializer,
+    bias: bool,
+) -> Array:
+    """A convolution of flax, or its transpose, in the dtype of its input."""
+    made = layer(
         channels,
         (kernel, kernel),
         strides=(stride, stride),
@@ -261,7 +267,7 @@ def deconv(
         kernel_init=init,
         dtype=dtype_of(x),
     )
-    return layer(x)
+    return made(x)
 
 
 def _has_fast_form(kernel: int, stride: int) -> bool:

@@ -192,7 +192,7 @@ def test_a_precision_that_does_not_exist_is_one_sentence():
 
 def test_the_command_ends_with_2_and_one_sentence(capsys):
     for argument, words in (
-        ("--cases=no", f'--cases knows no "no"; Use {", ".join(CASES)}.'),
+        ("--cases=no", f'--cases knows no "no"; use {", ".join(CASES)}.'),
         ("--case=beta_vae", "unrecognized arguments: --case=beta_vae"),
     ):
         with pytest.raises(SystemExit) as ended:
