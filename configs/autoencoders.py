@@ -7,7 +7,7 @@ its paper's, the mixture autoencoder's those of its released code.
 
 from ml_collections import ConfigDict
 
-from configs.methods import adam
+from ivg.configs.methods import adam
 
 
 def players(learning_rate: float) -> dict:

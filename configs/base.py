@@ -12,7 +12,7 @@ import difflib
 
 from ml_collections import ConfigDict
 
-from configs import autoencoders, methods
+from ivg.configs import autoencoders, methods
 from ivg.errors import UserError
 
 OTHERS = {
@@ -68,6 +68,7 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
         eval_every=5_000,  # steps between sample grids and clustering scores; 0 = only at the end
         checkpoint_every=1_000,  # steps
         keep_checkpoints=3,
+        tracker="",  # "wandb" or "mlflow" is told what TensorBoard is; "" = neither
         profile_steps=0,  # steps to trace once they are warm, into WORKDIR/profile; 0 = none
         eval_images=10_000,  # at most so many test images are scored
         attributes=("",),  # attribute columns to load, of data that have them: Male,Eyeglasses

@@ -8,7 +8,7 @@ K = 10; its FID is a chart without numbers. `:ibgan` is Jeon et al., AAAI 2021: 
 step (300 steps give skin-coloured blobs, not yet faces).
 """
 
-from configs import base
+from ivg.configs import base
 
 
 def get_config(method: str = "infovaegan"):

@@ -9,7 +9,7 @@ swapped. Another attribute: --config.attributes=Wearing_Hat. A GPU is wanted; `-
 with --data=celeba_glasses, takes the sizes of configs/faces.py.
 """
 
-from configs import base
+from ivg.configs import base
 
 
 def get_config(method: str = "mmvae"):

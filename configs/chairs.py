@@ -5,7 +5,7 @@ Centre crop of 400 pixels, then resized. Settings of IB-GAN's released code (Jeo
 code overrides that). A GPU is wanted.
 """
 
-from configs import base
+from ivg.configs import base
 
 
 def get_config(method: str = "ibgan"):

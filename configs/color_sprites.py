@@ -6,7 +6,7 @@ et al., AAAI 2021, Table 1: GAN 0.35, InfoGAN 0.55, IB-GAN 0.79 at beta 0.071; t
 gives 500,000 steps, the paper's figures 150,000.
 """
 
-from configs import sprites
+from ivg.configs import sprites
 
 
 def get_config(method: str = "ibgan"):

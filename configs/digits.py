@@ -6,7 +6,7 @@ cores. The paper's own method is `--config=configs/digits.py:infovaegan`. The RE
 both.
 """
 
-from configs import autoencoders, base
+from ivg.configs import autoencoders, base
 
 
 def get_config(method: str = "infovaegan_invariant"):

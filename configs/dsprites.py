@@ -1,6 +1,6 @@
 """DeepMind's own dSprites, where tfds has prepared it; everything else as in configs/sprites.py."""
 
-from configs import sprites
+from ivg.configs import sprites
 
 
 def get_config(method: str = "ibgan"):

@@ -11,7 +11,7 @@ divergence that starts at 10 (see `ivg.methods.r_cvae`). About ten minutes on on
 included. `python -m experiments.mmvae_table2 --preset=paper` has the thesis' sizes.
 """
 
-from configs import base
+from ivg.configs import base
 
 
 def get_config(method: str = "mmvae"):

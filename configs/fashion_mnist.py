@@ -1,6 +1,6 @@
 """Fashion-MNIST, 28x28, through tfds: the settings of MNIST, not tuned; no result is claimed."""
 
-from configs import mnist
+from ivg.configs import mnist
 
 
 def get_config(method: str = "infovaegan_invariant"):

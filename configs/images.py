@@ -5,7 +5,7 @@ every other column an attribute of 1, 0 or -1), CelebA's `list_attr_celeba.txt`,
 per class. The networks are those of CelebA; see there for a CPU.
 """
 
-from configs import celeba
+from ivg.configs import celeba
 
 
 def get_config(method: str = "infovaegan"):

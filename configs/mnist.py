@@ -13,7 +13,7 @@ steps: 66 % with seed 0. With small28 and 16 noise dimensions it hides the class
 k-means.
 """
 
-from configs import autoencoders, base
+from ivg.configs import autoencoders, base
 
 
 def get_config(method: str = "infovaegan_invariant"):

@@ -8,7 +8,7 @@ code runs it: --config.infogan_cr.cr_start belongs below --config.num_steps when
 A GPU is wanted; two CPU cores take about six steps a second.
 """
 
-from configs import autoencoders, base, methods
+from ivg.configs import autoencoders, base, methods
 
 
 def get_config(method: str = "ibgan"):

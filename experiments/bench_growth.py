@@ -24,9 +24,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 import jax
 import numpy as np
 
-from configs import sprites
 from experiments import bench_growth_page, options, reporting
 from ivg import build, devices, together
+from ivg.configs import sprites
 from ivg.dispatch import make_dispatch, make_feed, reader
 from ivg.errors import UserError
 from ivg.log import versions

@@ -18,8 +18,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from configs import color_sprites, sprites
 from ivg import build, data, devices
+from ivg.configs import color_sprites, sprites
 from ivg.log import versions
 
 CASES = {"sprites": sprites, "color_sprites": color_sprites}

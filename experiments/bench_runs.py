@@ -100,7 +100,7 @@ def speed(call: Callable[[], None], seconds: float, steps: int) -> float:
 def measure(case: str, *, runs: int, rounds: int, seconds: float) -> dict:
     """One row: both ways, side by side."""
     name, method = case.split(":")
-    config = importlib.import_module(f"configs.{name}").get_config(method).to_dict()
+    config = importlib.import_module(f"ivg.configs.{name}").get_config(method).to_dict()
     with jax.set_mesh(devices.make_mesh()):
         ways, first = make_ways(config, runs), {}
         for way, call in ways.items():

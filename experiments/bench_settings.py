@@ -10,7 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from configs import (
+from experiments import mmvae_runs, running
+from experiments.running import Preset, Task
+from ivg import rundir
+from ivg.configs import (
     base,
     celeba,
     chairs,
@@ -21,9 +24,6 @@ from configs import (
     mnist,
     sprites,
 )
-from experiments import mmvae_runs, running
-from experiments.running import Preset, Task
-from ivg import rundir
 
 DATA = {
     "sprites": sprites,

@@ -62,7 +62,7 @@ CASES = {
 
 def config_of(case: Case, *, precision: str = "default") -> dict[str, Any]:
     """The resolved config of a case as plain dicts."""
-    config = importlib.import_module(f"configs.{case.config}").get_config(case.method)
+    config = importlib.import_module(f"ivg.configs.{case.config}").get_config(case.method)
     config.batch_size = BATCH
     config.precision = precision
     config[case.method].update(case.changes)

@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import base
 from experiments import infovaegan_runs, options, reporting
 from experiments.infovaegan_runs import NAMES
 from experiments.running import Run
 from ivg import examples, pictures, plots, rundir, runs
+from ivg.configs import base
 from ivg.data import Dataset
 from ivg.errors import UserError
 from ivg.players import Method

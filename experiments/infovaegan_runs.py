@@ -11,10 +11,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import digits, fashion_mnist, mnist
 from experiments import options, running
 from experiments.running import Preset, Run, Scores, Task
 from ivg import rundir
+from ivg.configs import digits, fashion_mnist, mnist
 from ivg.errors import UserError
 
 DATA = {"mnist": mnist, "digits": digits, "fashion_mnist": fashion_mnist}

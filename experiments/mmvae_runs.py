@@ -12,9 +12,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import celeba_glasses, faces
 from experiments import options, reporting, running
 from experiments.running import Preset, Run, Scores, Task
+from ivg.configs import celeba_glasses, faces
 from ivg.errors import UserError
 
 METHODS = ("r_cvae", "csvae", "mmvae")

@@ -6,7 +6,7 @@
 
 Trains what is missing, then writes mmvae_table2.json, .md, .png and, on rendered faces, whose true
 factors are known, mmvae_table2_leak.png; another data set's name is part of those. Presets: smoke,
-some steps, minutes; cpu, 4,000 steps of narrow networks and 3 seeds, a night on two cores; paper,
+some steps, minutes; cpu, 3,000 steps of narrow networks and 3 seeds, a night on two cores; paper,
 the thesis' networks and 1,000 epochs, for a GPU. mmvae_table3, mmvae_weights and mmvae_curves read
 the same runs.
 Kim, "MMVAE", thesis, 2019.

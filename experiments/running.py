@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 
 import numpy as np
 
-from configs import color_sprites, sprites
 from ivg import rundir
+from ivg.configs import color_sprites, sprites
 from ivg.errors import UserError
 from ivg.log import read_metrics
 

@@ -10,7 +10,7 @@ from ivg.errors import UserError
 
 
 def config(method="infovaegan", data="digits", /, **changes):
-    found = importlib.import_module(f"configs.{data}").get_config(method)
+    found = importlib.import_module(f"ivg.configs.{data}").get_config(method)
     found.update_from_flattened_dict(changes)
     return found.to_dict()
 
@@ -19,7 +19,7 @@ def config(method="infovaegan", data="digits", /, **changes):
     "changes, words",
     [
         ({"method": "infovaegn"}, 'no method "infovaegn"; did you mean "infovaegan"'),
-        ({"method": "infovaegan_joint"}, r"configs/digits.py:infovaegan_joint"),
+        ({"method": "infovaegan_joint"}, r"ivg:digits:infovaegan_joint"),
         ({"num_steps": 0}, "num_steps=0 must be at least 1"),
         ({"runs_at_once": 0}, "runs_at_once=0 must be at least 1"),
         ({"disentanglement.seeds": 0}, "disentanglement.seeds=0"),

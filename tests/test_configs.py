@@ -8,8 +8,8 @@ import pathlib
 import jax
 import pytest
 
-from configs import base
 from ivg import build, data
+from ivg.configs import base
 from ivg.errors import UserError
 from ivg.players import Player
 from ivg.rundir import flatten
@@ -34,7 +34,7 @@ INFORMATION_GANS = {"gan", "ibgan", "infogan", "infogan_cr"}
 
 
 def get(name, *method):
-    return importlib.import_module(f"configs.{name}").get_config(*method)
+    return importlib.import_module(f"ivg.configs.{name}").get_config(*method)
 
 
 def shape_of(config, name):

@@ -5,18 +5,18 @@ import numpy as np
 import optax
 import pytest
 
-from configs import digits
+from ivg.configs import digits
 from ivg.dispatch import phase_at
 from ivg.methods import ATTRIBUTE_METHODS, METHODS
 from ivg.players import Labelled, Player
 
 SHAPE, BATCH, STEPS, ATTRIBUTES = (8, 8, 1), 8, 20, 2
-# Whatever happens in stages happens within the twenty steps; widths and counts are small.
+# Widths and counts are small; whatever happens in stages happens within the twenty steps, so the
+# rest of the fields that end in _steps are 8 at most.
 SMALL = {
     "network": dict(name="mlp", width=16),
     "dim_z": 4,
     "num_critic": 1,
-    "agreement_steps": 8,
     "game_steps": 8,
     "cr_start": 8,
     "generator_steps": 1,
@@ -29,6 +29,7 @@ SMALL = {
 def make(name):
     """A small one, each player with an optimiser of its own."""
     own = digits.get_config(name).to_dict()[name]
+    own |= {field: min(own[field], 8) for field in own if field.endswith("_steps")}
     own |= {field: value for field, value in SMALL.items() if field in own}
     own.pop("epoch_steps", None)
     players = own.pop("optimizer").keys()

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import digits
 from ivg import build, checkpoint, devices, rundir, runs, together, train
+from ivg.configs import digits
 from ivg.errors import UserError
 from ivg.log import read_metrics
 

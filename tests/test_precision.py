@@ -10,8 +10,8 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 from sklearn.datasets import load_digits
 
-from configs import digits
 from ivg import build, checkpoint, rundir, train
+from ivg.configs import digits
 from ivg.players import Labelled
 
 BATCH, STEPS, KEY = 32, 30, jax.random.key(0)
@@ -121,7 +121,7 @@ def test_networks_of_information_bounds_stay_in_float32():
 
 
 def run(precision):
-    config = importlib.import_module("configs.digits").get_config("vae").to_dict()
+    config = importlib.import_module("ivg.configs.digits").get_config("vae").to_dict()
     config["vae"]["network"]["width"] = 16
     return config | {"precision": precision}
 

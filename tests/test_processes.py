@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import digits
 from ivg import build, checkpoint, devices, train
+from ivg.configs import digits
 
 METHOD = "beta_tcvae"  # its loss is one of the whole batch: no mean of what the devices have
 FIELDS = {"batch_size": 8, "steps_per_dispatch": 1, "log_every": 1, "eval_every": 0}

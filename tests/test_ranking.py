@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from configs import digits
 from ivg import build, checkpoint, rundir
+from ivg.configs import digits
 from ivg.errors import UserError
 from ivg.metrics import selection
 from ivg.players import Code, Method

@@ -14,8 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from configs import digits
 from ivg import build, checkpoint, data, devices, dispatch, evaluate, rundir, runs, together, train
+from ivg.configs import digits
 from ivg.errors import UserError
 from ivg.log import Log, read_metrics
 from ivg.methods import METHODS

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fabricated import cells, make_run, picture
 
-from configs import base
 from experiments import bench, bench_paper, bench_settings, options, running
 from ivg import build, rundir
+from ivg.configs import base
 from ivg.errors import UserError
 from ivg.methods import METHODS
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from fabricated import VERSIONS, begin, header, picture
 
-from configs import digits
 from experiments import infovaegan_figures as figures
 from experiments import infovaegan_runs
 from experiments.running import Task
 from ivg import data, runs
+from ivg.configs import digits
 from ivg.errors import UserError
 from ivg.players import Code, Method
 

@@ -21,8 +21,8 @@ from promises import (
     under,
 )
 
-from configs import celeba, sprites
 from ivg import networks as net
+from ivg.configs import celeba, sprites
 from ivg.errors import UserError
 from ivg.methods.ali import ali
 

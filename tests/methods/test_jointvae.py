@@ -23,8 +23,8 @@ from promises import (
     under,
 )
 
-from configs import celeba, digits, mnist, sprites
 from ivg import networks as net
+from ivg.configs import celeba, digits, mnist, sprites
 from ivg.errors import UserError
 from ivg.methods.jointvae import capacity_schedules, jointvae
 
