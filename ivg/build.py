@@ -7,6 +7,7 @@ arguments.
 import difflib
 import functools
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ivg import attribute_scores, data, devices, frechet_scores
+from ivg import attribute_scores, data, devices, frechet_scores, trackers
 from ivg.data.attributes import describe, require_attributes
 from ivg.errors import UserError
 from ivg.methods import ATTRIBUTE_METHODS, METHODS
 from ivg.players import Method
-from ivg.rundir import flatten
+from ivg.rundir import Facts, flatten
 from ivg.scoring import metric_names
 
 COUNTS = (
@@ -160,7 +161,7 @@ def check_method(config: Mapping) -> None:
     if name not in config:
         raise UserError(
             f"the config has no section {name}; name the method after the config file, as in "
-            f"--config=configs/{config['data']['name']}.py:{name}."
+            f"--config=ivg:digits:{name}."
         )
 
 
@@ -200,6 +201,54 @@ def make_method(
     if name in ATTRIBUTE_METHODS:
         hyper["num_attributes"] = num_attributes
     return METHODS[name](image_shape=image_shape, batch_size=batch_size, tx=tx, **hyper)
+
+
+def facts(dataset: data.Dataset) -> Facts:
+    """What of a data set `stored_method` needs."""
+    return Facts(
+        image_shape=tuple(dataset.image_shape),
+        attributes=tuple(dataset.attribute_names),
+        classes=tuple(dataset.class_names),
+        num_images=len(dataset.train.images),
+    )
+
+
+def stored_method(config: Mapping, known: Facts) -> Method:
+    """The method of a run's config, made without its data.
+
+    Args:
+        config: as in config.json, perhaps by another version of ivg.
+        known: as in data.json.
+
+    Raises:
+        UserError: this version of ivg cannot make that method.
+    """
+    try:
+        check_method(config)
+        precision = config.get("precision", "default")
+        if precision not in PRECISIONS:
+            raise UserError(f'this version of ivg does not know precision="{precision}".')
+        return make_method(
+            config["method"],
+            image_shape=known.image_shape,
+            batch_size=config["batch_size"],
+            hyper=config[config["method"]],
+            num_attributes=len(known.attributes),
+            num_images=known.num_images,
+            precision=precision,
+        )
+    except KeyError as error:
+        raise UserError(
+            f"the run's config.json has no field {error}, which this version of ivg needs: add it "
+            "with the value that ivg.configs.base has."
+        ) from error
+    except TypeError as error:
+        named = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        what = f"a field {named[1]}" if named else f"fields that do not fit ({error})"
+        raise UserError(
+            f"the run's config.json has {what} in its section {config['method']} that this "
+            "version of ivg does not know: use the version that it was trained with."
+        ) from error
 
 
 def attribute_names(entries: Sequence[str]) -> tuple[str, ...]:
@@ -311,6 +360,7 @@ def check_numbers(config: Mapping) -> None:
         if flat.get(name, low) < low:
             raise UserError(f"{name}={flat[name]} must be at least {low}.")
     spreads_runs(config)
+    trackers.check(config.get("tracker", ""))
     leak = config["attribute_scores"]["leak"]
     if leak not in ("all", "none"):
         raise UserError(f'attribute_scores.leak="{leak}" is not a choice; use all or none.')

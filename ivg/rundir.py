@@ -2,7 +2,8 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ivg.errors import UserError
 
@@ -18,6 +19,7 @@ SAFE = (
     "checkpoint_every",
     "keep_checkpoints",
     "profile_steps",
+    "tracker",
     "eval_images",
     "steps_per_dispatch",
     "data.dir",
@@ -45,6 +47,22 @@ SAFE = (
 )
 
 
+class Facts(NamedTuple):
+    """What `data.json` says of a run's images, so that its model can be had without them.
+
+    Attributes:
+        image_shape: (H, W, C).
+        attributes: names of the attributes that the data set came with, in their order.
+        classes: names of the classes, () where they have none.
+        num_images: in the training split.
+    """
+
+    image_shape: tuple[int, int, int]
+    attributes: tuple[str, ...]
+    classes: tuple[str, ...]
+    num_images: int
+
+
 def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat = {}
@@ -55,14 +73,26 @@ def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
 
 
 def difference(old: Mapping, new: Mapping) -> list[str]:
-    """Lines "field: old -> new" for every field that differs and is not safe to change."""
+    """Lines "field: old -> new" for every field that differs and is not safe to change.
+
+    Of two methods it says that they are two, and nothing of the sections that only one of them has.
+    """
+    methods = {old.get("method"), new.get("method")}
+    sections = tuple(f"{name}." for name in methods) if len(methods) > 1 else ()
     old, new = flatten(old), flatten(new)
     names = [n for n in sorted(old.keys() | new.keys()) if n not in SAFE]
+    names = [n for n in names if not n.startswith(sections)]
     return [
         f"{n}: {old.get(n, 'absent')} -> {new.get(n, 'absent')}"
         for n in names
         if old.get(n) != new.get(n)
     ]
+
+
+def in_words(changed: Sequence[str], most: int = 6) -> str:
+    """What `difference` found, in a sentence's brackets: the first of them, and how many more."""
+    more = [f"and {len(changed) - most} fields more"] if len(changed) > most else []
+    return "; ".join([*changed[:most], *more])
 
 
 def claim(workdir: pathlib.Path, config: Mapping) -> None:
@@ -82,7 +112,7 @@ def claim(workdir: pathlib.Path, config: Mapping) -> None:
         changed = difference(read_config(workdir), config)
         if changed:
             raise UserError(
-                f"{workdir} holds a run with another config ({'; '.join(changed)}); "
+                f"{workdir} holds a run with another config ({in_words(changed)}); "
                 "use another --workdir, or the same config to go on with that run."
             )
     elif workdir.exists() and (not workdir.is_dir() or _foreign(workdir)):
@@ -120,6 +150,48 @@ def read_config(workdir: pathlib.Path) -> dict:
     except ValueError:
         raise UserError(
             f"{path} is damaged (not JSON); restore it or start again in another --workdir."
+        ) from None
+
+
+def require_run(path: pathlib.Path) -> None:
+    """Raises UserError where no run directory is."""
+    if not path.exists():
+        raise UserError(f"there is no directory {path}; name a run directory, as --workdir did.")
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; name the run directory.")
+    if not (path / "config.json").exists():
+        if runs := runs_in(path):
+            raise UserError(f"{path} is not a run directory, but holds some; name one of {runs}.")
+        raise UserError(f"{path} is not a run directory (it has no config.json).")
+
+
+def runs_in(path: pathlib.Path, most: int = 8) -> str:
+    """The run directories directly below a directory, in words; "" where there is none."""
+    found = sorted(str(config.parent) for config in path.glob("*/config.json"))
+    return ", ".join(found[:most]) + (", ..." if len(found) > most else "")
+
+
+def write_facts(workdir: pathlib.Path, facts: Facts) -> None:
+    """Writes data.json."""
+    write_json(workdir / "data.json", facts._asdict())
+
+
+def read_facts(workdir: pathlib.Path) -> Facts | None:
+    """What data.json says; None where there is none, in a directory made before there was one.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = workdir / "data.json"
+    try:
+        found = json.loads(path.read_text())
+        names = (tuple(found[name]) for name in ("image_shape", "attributes", "classes"))
+        return Facts(*names, int(found["num_images"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path} is damaged; delete it, and the run's data are read instead."
         ) from None
 
 

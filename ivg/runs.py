@@ -3,12 +3,13 @@
 import json
 import pathlib
 import statistics
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, compilation, devices, plots, rundir, train
+from ivg import build, checkpoint, compilation, devices, plots, rundir, summary, terminal, train
 from ivg.errors import UserError
 from ivg.log import no_space
 
@@ -22,6 +23,7 @@ def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
         if config["num_runs"] == 1:
             check_busy(config)
             report(train.train(config, workdir), workdir)
+            suggest(workdir)
         else:
             train_seeds(config, workdir)
 
@@ -46,18 +48,20 @@ def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
     for group in groups(seeds, at_once=config["runs_at_once"], spread=spread):
         folders = [workdir / f"seed_{seed}" for seed in group]
         for seed, folder in zip(group, folders, strict=True):
-            print(f"--- seed {seed} in {folder}")
+            head = terminal.styled(f"seed {seed} in {folder}", "bold", sys.stdout)
+            print(f"\n{head}", flush=True)
         own = [config | {"seed": seed, "num_runs": 1, "runs_at_once": 1} for seed in group]
         for result, folder in zip(train.train_together(own, folders), folders, strict=True):
             report(result, folder)
             results.append(result)
     if not devices.is_first():
         return
-    summary = summarise(results)
-    rundir.write_json(workdir / "results.json", summary)
-    print(f"--- {len(results)} runs: mean +- standard deviation, best")
-    for name, row in summary["scores"].items():
-        print(f"  {name:<36}{row['mean']:10.4f} +- {row['std']:.4f}   {row['values']}")
+    found = summarise(results)
+    rundir.write_json(workdir / "results.json", found)
+    words = f"{len(results)} runs: mean +- standard deviation, and each"
+    print("\n".join(["", terminal.styled(words, "bold", sys.stdout), *summary.seed_lines(found)]))
+    print(f"\n  scores    {workdir / 'results.json'}, {workdir / 'seed_*'}")
+    suggest(workdir, workdir / f"seed_{seeds[0]}")
 
 
 def groups(seeds: Sequence[int], *, at_once: int, spread: int) -> Iterator[Sequence[int]]:
@@ -112,7 +116,7 @@ def stored(workdir: pathlib.Path, config: Mapping | None) -> dict:
     changed = rundir.difference(own, config)
     if changed:
         raise UserError(
-            f"{workdir} holds a run with another config ({'; '.join(changed)}); "
+            f"{workdir} holds a run with another config ({rundir.in_words(changed)}); "
             "leave --config away to use its own."
         )
     return config
@@ -131,7 +135,7 @@ def last_state(config: Mapping, workdir: pathlib.Path):
     except KeyError as error:
         raise UserError(
             f"{workdir / 'config.json'} has no field {error}, which this version of ivg needs: add "
-            "it with the value that configs/base.py has."
+            "it with the value that ivg.configs.base has."
         ) from error
     with jax.set_mesh(run.mesh):
         state, step = train.restore(run, workdir)
@@ -144,6 +148,7 @@ def evaluate_runs(workdir: pathlib.Path, config: Mapping | None = None) -> None:
     run, state, step = last_state(config, workdir)
     with no_space(workdir):
         report(train.finish(run, config, workdir, state, step), workdir)
+    suggest(workdir)
 
 
 def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = None) -> None:
@@ -169,59 +174,16 @@ def report(results: Mapping, workdir: pathlib.Path) -> None:
     """Prints the scores and where everything is; nothing in a process that has no scores."""
     if not results:
         return
-    print(f"\nstep {results['step']}")
-    if "clustering" in results:
-        print(
-            f"  {'clustering of the test split':<36}{results['method']:>18}{'k-means (pixels)':>18}"
-        )
-        for name, value in results["clustering"].items():
-            print(f"  {name:<36}{value:18.4f}{results['kmeans'][name]:18.4f}")
-    if "kmeans_codes" in results:
-        print(f"  {'clustering of the test split':<36}{'k-means (codes)':>18}")
-        for name, value in results["kmeans_codes"].items():
-            print(f"  {name:<36}{value:18.4f}")
-    for name, value in results.items():
-        if isinstance(value, float):
-            print(f"  {name:<36}{value:18.4f}")
-    if results.get("disentanglement"):
-        print(f"  {'disentanglement of the codes':<36}{'score':>18}{'std over draws':>18}")
-        for name, score in results["disentanglement"].items():
-            print(f"  {name:<36}{number(score['mean']):>18}{number(score['std']):>18}")
-    for name, value in results.get("bounds", {}).items():
-        if isinstance(value, float):
-            print(f"  {name + ' (nats)':<36}{value:18.4f}")
-    for name in (name for name in ("fid", "frechet_classifier") if name in results):
-        print(f"  {name}: {results[name]['features']}")
-        for part in ("distance", "kid_mean", "kid_std", "precision", "recall"):
-            print(f"  {part:<36}{results[name][part]:18.4f}")
-    if "attributes" in results:
-        print("\n".join(attribute_lines(results["attributes"])))
-    print("\n".join(["", *(f"  {workdir / name}" for name in results["figures"])]))
-    print(f"  {workdir / 'results.json'}, {workdir / 'metrics.jsonl'}, {workdir / 'checkpoints'}")
+    what = f"step {results['step']}: {results.get('method', '')} on {results.get('data', 'data')}"
+    head = terminal.styled(what, "bold", sys.stdout)
+    lines = [*summary.score_lines(results), "", *summary.place_lines(results, workdir)]
+    print("\n".join(["", head, *lines]), flush=True)
 
 
-def attribute_lines(scores: Mapping) -> list[str]:
-    """Lines about attributes: information in bits, swaps, and what of the truth c and z tell."""
-    bits = scores["information"]
-    head = f"information in bits, H(y) = {bits['entropy_y']:.4f}"
-    lines = [f"  {head:<36}{'mean':>18}{'std of estimates':>18}"]
-    for pair in ("c;y", "z;y", "z;c"):
-        score = bits[pair]
-        lines.append(f"  {f'I({pair})':<36}{number(score['mean']):>18}{number(score['std']):>18}")
-    lines.append(f"  {'attribute swapped':<36}{'accuracy':>18}{'classifier':>18}")
-    for name, swap in scores["swap"].items():
-        own = swap["classifier_accuracy"]
-        lines.append(f"  {name:<36}{number(swap['accuracy']):>18}{own:18.4f}")
-        lines += [f"    {swap['reason']}"] if swap["reason"] else []
-    if "leak" in scores:
-        lines.append(f"  {'true factors, by boosted trees':<36}{'from c':>18}{'from z':>18}")
-    for row in scores.get("leak", ()):
-        what = f"{row['name']} ({row['measure']}, chance {number(row['chance'])})"
-        found = [f"{number(row[code]['boosted']):>18}" for code in ("c", "z")]
-        lines.append(f"  {what:<36}{''.join(found)}")
-    return lines
+def suggest(workdir: pathlib.Path, run: pathlib.Path | None = None) -> None:
+    """Prints what to do next with a run; of several in `workdir`, with `run` first.
 
-
-def number(value: float | None) -> str:
-    """A score with four decimals; a dash where it is not defined."""
-    return "-" if value is None else f"{value:.4f}"
+    Nothing in the processes that only train.
+    """
+    if devices.is_first():
+        print("\n".join(["", *summary.next_lines(workdir, run)]), flush=True)

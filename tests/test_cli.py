@@ -13,10 +13,10 @@ import sys
 import command
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
-from ivg import rundir
-from ivg.methods import METHODS
+from ivg import config_files, main, rundir
 
 IMAGES = ("--config=configs/images.py", "--config.batch_size=8")
 
@@ -62,17 +62,23 @@ FLAGS = {
         [command.DIGITS, "--config.infovaegan_joint.dim_z=3"],
         ["infovaegan_joint"],
     ),
-    "no integer": ([command.DIGITS, "--config.batch_size=4.5"], ["batch_size", "4.5"]),
-    "no config there": (["--config=configs/digitz.py"], ["configs/digitz.py", "configs/digits.py"]),
-    "a folder as config": (["--config=configs"], ['no config file "configs"']),
-    "a forgotten .py": (
-        ["--config=configs/mnist:ali", "--config.seed=1"],
-        ['no config file "configs/mnist"', "did you mean configs/mnist.py?"],
+    "no integer": (
+        [command.DIGITS, "--config.batch_size=4.5"],
+        ['batch_size wants a whole number, not "4.5"'],
     ),
-    "no name of a config": (["--config="], ['no config file ""; There are configs/celeba.py']),
+    "no number": (
+        ["--config=ivg:digits:vae", "--config.vae.beta=much"],
+        ['--config.vae.beta wants a number, not "much"'],
+    ),
+    "no config there": (["--config=configs/digitz.py"], ["configs/digitz.py", "configs/digits.py"]),
+    "no config of ivg": (["--config", "ivg:digitz"], ['"ivg:digitz"; did you mean ivg:digits?']),
+    "a field before its config": (
+        ["--config.seed=1", "--config=ivg:digits"],
+        ["--config must come before its fields, such as --config.seed=1"],
+    ),
     "a module without get_config": (["--config=ivg/errors.py"], ["no function get_config"]),
     "another file as config": (["--config=setup.cfg"], ["setup.cfg, line 3"]),
-    "a field without config": (["--config.batch_size=3"], ["--config=configs/"]),
+    "a field without config": (["--config.batch_size=3"], ["as in --config=ivg:digits"]),
     "unknown mode": (["--mode=trian"], ["train|evaluate|sample"]),
     "unknown flag": (["--wrkdir=a"], ["wrkdir", "workdir"]),
 }
@@ -88,27 +94,49 @@ def test_mistakes_in_the_flags(name, workdir):
 def test_help_is_readable():
     out = command.ok("--help")
     assert all(word in out for word in ("--config", "--workdir", "--mode", "--num_samples"))
-    assert "python -m ivg.main --config=configs/digits.py --workdir=runs/digits" in out
-    assert max(map(len, out.splitlines())) <= 100
+    common, options = out.split("\noptions\n")
+    assert "python -m ivg.main --config=ivg:digits --workdir=runs/digits" in common
+    assert all(f"python -m ivg.{name} " in common for name in ("report", "explore", "export"))
+    folder = str(config_files.folder())
+    assert max(len(line) for line in out.splitlines() if folder not in line) <= 80
+    codes = dict(re.findall(r"^  (\w+) +(.*)$", options.split("exit codes\n")[1], re.M))
+    assert codes.keys() == {"0", "1", "2", "130", "else"}
+    assert out in command.ok("--helpfull") and command.ok("-h") == out
 
 
-def test_list_names_every_method_and_every_config():
-    """In a process that has no JAX."""
-    code = "import sys; sys.modules['jax'] = None; from ivg import main; print(main.listing())"
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=command.REPOSITORY, capture_output=True, text=True
+def test_every_option_is_in_the_help():
+    """In the help's own order."""
+    own = {flag.name for flag in flags.FLAGS.flags_by_module_dict()[main.__name__]}
+    shown = [name for name in main.OPTIONS if "." not in name and not name.startswith("help")]
+    assert set(shown) == own
+    assert re.findall(r"^  --(\w+)[=\n]", main.help_text(), re.M) == [
+        name.split(".")[0] for name in main.OPTIONS if "." not in name
+    ]
+
+
+def test_nothing_to_do(tmp_path):
+    text = command.refused()
+    assert "python -m ivg.main --config=ivg:digits --workdir=runs/digits" in text
+    assert "name a config, for example --config=ivg:digits" in command.refused(
+        f"--workdir={tmp_path / 'run'}"
     )
-    assert out.returncode == 0, out.stderr
-    text = out.stdout
-    assert command.ok("--list") == text and max(map(len, text.splitlines())) <= 100
-    methods, configs = text.split("config files")
-    assert re.findall(r"^  (\w+) ", methods, re.M) == sorted(METHODS)
-    files = sorted(p.name for p in (command.REPOSITORY / "configs").glob("*.py"))
-    shared = ("__init__.py", "autoencoders.py", "base.py", "methods.py")
-    assert re.findall(r"^  configs/(\S+)", configs, re.M) == [f for f in files if f not in shared]
-    assert re.search(
-        r"configs/sprites.py +Sprites \(re-rendered dSprites\).*\[ibgan\]", configs, re.S
+    assert "name a run directory" in command.refused("--config=ivg:digits")
+    assert command.ok("--list").strip() == config_files.listing()
+
+
+def test_a_crash_is_a_traceback_and_exit_code_1(workdir):
+    code = (
+        "import sys; from absl import app; from ivg import main; main.run = None; "
+        "app.run(main.main, sys.argv[:1] + sys.argv[2:], main.parse_flags)"
     )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "main", "--config=ivg:digits", f"--workdir={workdir}"],
+        cwd=command.REPOSITORY,
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "TypeError: 'NoneType' object is not callable" in done.stderr
 
 
 def test_data_set_not_prepared(tmp_path, workdir):

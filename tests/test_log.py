@@ -1,4 +1,4 @@
-"""Metrics that survive a restart, TensorBoard's files, no space, the progress display, versions."""
+"""Metrics that survive a restart, TensorBoard's files, no space, versions."""
 
 import errno
 import io
@@ -161,46 +161,6 @@ def test_no_space(tmp_path, capfd):
         raise OSError(errno.ENOSPC, "no space")
     with pytest.raises(PermissionError), log.no_space(tmp_path):
         raise PermissionError(errno.EACCES, "no")
-
-
-def test_progress_prints_plain_lines_where_there_is_no_terminal(monkeypatch, capsys):
-    clock = [0.0]
-    monkeypatch.setattr(log.time, "monotonic", lambda: clock[0])
-    file = io.StringIO()
-    with log.Progress(2000, 500, file=file) as progress:
-        for step in range(501, 1001):
-            clock[0] += 0.05
-            progress.update(step, {"D": step / 1e4, "G": -1.0} if step % 100 == 0 else None)
-        progress.print("saved")
-    assert capsys.readouterr().out == "saved\n"
-    printed = file.getvalue().splitlines()
-    assert printed == [
-        "step 700/2000 (35 %), 20.0 steps/s, 01:05 left, D 0.07, G -1",
-        "step 900/2000 (45 %), 20.0 steps/s, 00:55 left, D 0.09, G -1",
-        "step 1000/2000 (50 %), 20.0 steps/s, 00:50 left, D 0.1, G -1",
-    ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_draws_a_bar_on_a_terminal(capsys):
-    file = Terminal()
-    with log.Progress(10, 2, file=file) as progress:
-        for step in range(3, 11):
-            progress.update(step, {"D": 0.5})
-        progress.print("saved")
-    text = file.getvalue()
-    assert "100%" in text and "10/10" in text and "D 0.5" in text and "steps/s" in text
-    assert "saved\n" in capsys.readouterr().out
-
-
-def test_progress_without_a_step_says_nothing():
-    file = io.StringIO()
-    log.Progress(10, 10, file=file).close()
-    assert file.getvalue() == ""
 
 
 class Player(NamedTuple):

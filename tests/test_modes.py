@@ -28,6 +28,7 @@ def test_two_runs_and_their_summary(tmp_path):
     assert "clustering.accuracy_one_to_one" in summary["scores"]
     assert "kmeans.accuracy_one_to_one" in summary["scores"]
     assert "2 runs" in out and "reconstruction_mse" in out
+    assert out.count("\nnext\n") == 1 and f"python -m ivg.report {workdir}\n" in out
     with pytest.raises(UserError, match=f"several runs.*{workdir / 'seed_1'}"):
         runs.sample(workdir, 9)
 
@@ -41,11 +42,12 @@ def test_evaluation_of_a_run_directory_alone(tmp_path):
     out = command.ok("--mode=evaluate", f"--workdir={workdir}")
     after = command.contents(workdir)
     assert after.keys() == before.keys()
-    same = [n for n in before if n not in ("figures/curves.png", "results.json")]
+    same = [n for n in before if n not in ("figures/curves.png", "report.html", "results.json")]
     assert {n: after[n] for n in same} == {n: before[n] for n in same}
     results = command.results(workdir)
     assert results == command.results(command.finished_run())
-    assert all(str(workdir / name) in out for name in (*results["figures"], "results.json"))
+    assert f"{workdir / 'figures'} ({len(results['figures'])} files)" in out
+    assert str(workdir / "results.json") in out and f"ivg.explore --workdir={workdir}" in out
     assert "accuracy_one_to_one" in out and "k-means" in out
 
 
