@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics, pictures, the progress bar, its versions.
+"""What a run writes down while it trains: metrics, pictures, its versions.
 
 `metrics.jsonl` holds one JSON object a line with the number of finished steps as `step`; the same
 command twice writes the same lines. What depends on the machine and the hour, the cost, has a file
@@ -18,10 +18,9 @@ import platform
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,10 +28,10 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
-from tqdm import tqdm
 
 import ivg
 from ivg.errors import UserError
+from ivg.trackers import Tracker
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -45,18 +44,26 @@ class Log:
     twice; therefore log step N before the checkpoint of step N is saved.
     """
 
-    def __init__(self, run_dir: str | os.PathLike, *, resume_step: int | None) -> None:
+    def __init__(
+        self,
+        run_dir: str | os.PathLike,
+        *,
+        resume_step: int | None,
+        tracker: Tracker | None = None,
+    ) -> None:
         """Opens the logs of a run.
 
         Args:
           run_dir: the run directory; created where missing.
           resume_step: the step of the checkpoint that the run goes on from; None for a run that
             starts at step 0, which drops whatever an attempt without any checkpoint has logged.
+          tracker: is told the scalars and pictures too; it is not closed with the log.
 
         Raises:
           UserError: no space left.
         """
         self._run_dir = pathlib.Path(run_dir)
+        self._tracker = tracker or NoLog()
         with no_space(self._run_dir):
             (self._run_dir / "tensorboard").mkdir(parents=True, exist_ok=True)
             self._start = 0 if resume_step is None else resume_step
@@ -72,10 +79,10 @@ class Log:
             self._event(step=first, session_log=SessionLog(status=SessionLog.START))
         self._alarmed = False
 
-    def alarm(self, step: int, text: str | None) -> None:
-        """Prints a warning when there is one and there was none at the call before."""
+    def alarm(self, step: int, text: str | None, say: Callable[[str], None] = print) -> None:
+        """Says (prints) a warning when there is one and there was none at the call before."""
         if text and not self._alarmed:
-            print(f"warning: step {step}: {text}", flush=True)
+            say(f"warning: step {step}: {text}")
         self._alarmed = text is not None
 
     def scalars(self, step: int, values: Mapping[str, Any], *, prefix: str = "") -> None:
@@ -91,22 +98,23 @@ class Log:
         }
         line = {name: x if math.isfinite(x) else str(x) for name, x in numbers.items()}
         self._line(self._metrics, step, line)
-        self._tensorboard(step, numbers)
+        self._show(step, numbers)
 
     def cost(self, step: int, rates: Mapping[str, float]) -> None:
         """Logs what the steps since the last call cost, as `cost/steps_per_second` and so on."""
         numbers = {f"cost/{name}": float(value) for name, value in rates.items()}
         self._line(self._cost, step, numbers)
-        self._tensorboard(step, numbers)
+        self._show(step, numbers)
 
     def cost_report(self, step: int, report: Mapping[str, Any]) -> None:
         """Logs what a process has to say of the cost when it ends; see `read_cost`."""
         self._line(self._cost, step, {"report": report})
         once = {n: float(x) for n, x in report.items() if isinstance(x, int | float)}
-        self._tensorboard(step, {f"cost/run/{name}": x for name, x in once.items()})
+        self._show(step, {f"cost/run/{name}": x for name, x in once.items()})
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Shows uint8 pictures [H, W, 1 or 3] in TensorBoard."""
+        self._tracker.images(step, pictures)
         with no_space(self._run_dir):
             for name, picture in pictures.items():
                 picture = np.asarray(picture)
@@ -140,7 +148,8 @@ class Log:
             text = json.dumps({"step": int(step)} | values, allow_nan=False)
             _write(file, text.encode() + b"\n")
 
-    def _tensorboard(self, step: int, numbers: Mapping[str, float]) -> None:
+    def _show(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._tracker.scalars(step, numbers)
         values = [Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()]
         with no_space(self._run_dir):
             self._event(step=int(step), summary=Summary(value=values))
@@ -223,81 +232,6 @@ def _write(file: Any, data: bytes) -> None:
     """Writes all of `data` to an unbuffered file, which may take less at a time."""
     while data:
         data = data[file.write(data) :]
-
-
-class Progress:
-    """How far the training is: a bar on a terminal, now and then a line elsewhere."""
-
-    def __init__(
-        self, total: int, initial: int = 0, *, file: TextIO | None = None, every: float = 10.0
-    ) -> None:
-        """Starts the clock.
-
-        Args:
-          total: steps of the whole run.
-          initial: finished steps, on resume.
-          file: where to; the standard error output if None.
-          every: at most one line in so many seconds, if `file` is no terminal.
-        """
-        self._file = sys.stderr if file is None else file
-        self._total, self._step, self._every = total, initial, every
-        self._losses = ""
-        self._printed = (initial, time.monotonic())
-        self._bar = None
-        if self._file.isatty():
-            self._bar = tqdm(
-                total=total,
-                initial=initial,
-                unit=" steps",
-                file=self._file,
-                dynamic_ncols=True,
-                mininterval=0.2,
-            )
-
-    def update(self, step: int, losses: Mapping[str, float] | None = None) -> None:
-        """Notes that `step` steps are finished; the losses stay on show until the next ones."""
-        done, self._step = step - self._step, step
-        if losses is not None:
-            self._losses = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._losses, refresh=False)
-            self._bar.update(done)
-        elif time.monotonic() - self._printed[1] >= self._every:
-            self._print_line()
-
-    def print(self, text: str) -> None:
-        """Prints a line of text to the standard output without tearing the bar."""
-        if self._bar is not None:
-            tqdm.write(text)
-        else:
-            print(text, flush=True)
-
-    def close(self) -> None:
-        """Ends the bar, or prints the last line if it is not yet there."""
-        if self._bar is not None:
-            self._bar.close()
-        elif self._step != self._printed[0]:
-            self._print_line()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _print_line(self) -> None:
-        now, (last_step, last_time) = time.monotonic(), self._printed
-        rate = (self._step - last_step) / max(now - last_time, 1e-9)
-        left = "?" if rate == 0 else tqdm.format_interval((self._total - self._step) / rate)
-        share = 100 * self._step // max(self._total, 1)
-        digits = 0 if rate >= 100 else 1 if rate >= 1 else 3
-        parts = [
-            f"step {self._step}/{self._total} ({share} %)",
-            f"{rate:.{digits}f} steps/s",
-            f"{left} left",
-        ]
-        print(", ".join(parts + [self._losses] * bool(self._losses)), file=self._file, flush=True)
-        self._printed = (self._step, now)
 
 
 def parameter_table(state: Any) -> str:
