@@ -15,8 +15,8 @@ import numpy as np
 
 from ivg import plots
 from ivg.data import Factor, faces
-from ivg.data.batches import in_chunks
 from ivg.data.face_drawing import FRAME_SHAPES, HAIR_STYLES
+from ivg.data.records import in_chunks
 
 ROWS, COLUMNS = 8, 12
 STEPS = 7  # values of a continuous factor

@@ -123,6 +123,7 @@ def restore(
     directory: str | os.PathLike,
     abstract_state: Any,
     *,
+    step: int | None = None,
     warn: Callable[[str], None] = print,
 ) -> tuple[int, Any] | None:
     """Loads the newest sound checkpoint, bit for bit, onto the devices that `abstract_state` names.
@@ -131,29 +132,36 @@ def restore(
       directory: the run's checkpoint folder.
       abstract_state: tree of jax.ShapeDtypeStruct as made by `abstract`; a leaf without a sharding
         goes to the first device.
+      step: only this step's checkpoint; None for the newest.
       warn: called with one sentence for every damaged checkpoint that is passed over.
 
     Returns:
       `(step, state)`, or None where there is no checkpoint.
 
     Raises:
-      UserError: every checkpoint is damaged, or the newest sound one is of another architecture.
+      UserError: every checkpoint (or that of `step`) is damaged, or the newest sound one is of
+        another architecture.
     """
     directory = pathlib.Path(directory).resolve()
-    found = _checkpoints(directory)
-    for (step, path), older in zip(found, [*found[1:], None], strict=False):
+    found = [entry for entry in _checkpoints(directory) if step in (None, entry[0])]
+    for (number, path), older in zip(found, [*found[1:], None], strict=False):
         try:
-            return step, _load(path, abstract_state)
+            return number, _load(path, abstract_state)
         except _Damaged as error:
             if not path.exists():  # removed meanwhile by the run that saves here: look again
-                return restore(directory, abstract_state, warn=warn)
+                return restore(directory, abstract_state, step=step, warn=warn)
+            if older is None and step is not None:
+                raise UserError(
+                    f"the checkpoint of step {step} in {directory} is damaged ({error}); there "
+                    f"are those of steps {', '.join(map(str, steps(directory)))}"
+                ) from error
             if older is None:
                 raise UserError(
-                    f"no checkpoint in {directory} is sound (the last one tried, of step {step}: "
+                    f"no checkpoint in {directory} is sound (the last one tried, of step {number}: "
                     f"{error}); put back a copy of one, or delete that folder to start from step 0"
                 ) from error
             warn(
-                f"the checkpoint of step {step} in {directory} is damaged ({error}); "
+                f"the checkpoint of step {number} in {directory} is damaged ({error}); "
                 f"taking the one before, of step {older[0]}"
             )
     return None

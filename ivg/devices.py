@@ -237,6 +237,11 @@ def local_mesh(mesh: Mesh) -> Mesh:
     return _mesh([d for d in mesh.devices.flat if d.process_index == jax.process_index()], AXIS)
 
 
+def first_mesh() -> Mesh:
+    """A mesh of this process's first device."""
+    return _mesh(jax.local_devices()[:1], AXIS)
+
+
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Raises UserError where the batch cannot be split evenly."""
     if batch_size % mesh.size:

@@ -70,6 +70,12 @@ def load(
 
     Raises:
         UserError: an option or a file is wrong; says which and what to do.
+
+    Examples:
+        >>> from ivg import data
+        >>> digits = data.load("digits")
+        >>> digits.train.images.shape, digits.train.images.dtype, digits.test.labels.shape
+        ((1437, 8, 8, 1), dtype('uint8'), (360,))
     """
     _check(name, image_size, channels, bad_images, test_fraction, coloring)
     if isinstance(attributes, str):

@@ -14,6 +14,11 @@ def entropy_bits(values: np.ndarray) -> float:
 
     Returns:
         Bits, 0 to 1; 0 where the label is constant. I(c;y) and I(z;y) cannot exceed it.
+
+    Examples:
+        >>> from ivg.data.attributes import entropy_bits
+        >>> print(entropy_bits([True, False]), entropy_bits([True, False, False]).round(3))
+        1.0 0.918
     """
     present = float(np.mean(np.asarray(values, bool)))
     # Adding 0.0 turns the -0.0 of a constant label into 0.0.

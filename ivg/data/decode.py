@@ -1,7 +1,8 @@
 """From a function that decodes one image to an array of all of them, or to a lazy source."""
 
+import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +17,8 @@ SILENT_SECONDS = 2.0  # a shorter wait shows no progress line
 class LazyImages:
     """Random-access uint8 images [N, H, W, C] that are decoded whenever they are asked for.
 
-    Safe to read from several threads as long as `decode` is.
+    `source[i]` is one of them; `source[:10]` and `source[[3, 5]]` are arrays, as of an array of the
+    images. Safe to read from several threads as long as `decode` is.
     """
 
     def __init__(self, decode: Decode, num_images: int, image_shape: tuple[int, int, int]):
@@ -27,10 +29,33 @@ class LazyImages:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        return self._decode(int(index) % len(self))
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        if (numbers := several(index, len(self))) is None:
+            return self._decode(number(index, len(self)))
+        images = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+        with ThreadPoolExecutor(default_threads()) as pool:
+            for place, image in enumerate(pool.map(self.__getitem__, numbers.tolist())):
+                images[place] = image
+        return images
+
+
+def several(index: object, count: int) -> np.ndarray | None:
+    """The numbers int64 [n] of a slice, a list, an array or a mask; None where it is one number."""
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    if np.ndim(index) == 0:
+        return None
+    if np.ndim(index) != 1 or np.asarray(index).dtype == bool and len(index) != count:
+        raise IndexError(f"an index of shape {np.shape(index)} for {count} images")
+    index = np.asarray(index)
+    return np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+
+
+def number(index: int, count: int) -> int:
+    """The number of one image, from 0 on."""
+    if not -count <= operator.index(index) < count:
+        raise IndexError(f"image {index} of {count}")
+    return operator.index(index) % count
 
 
 def collect(

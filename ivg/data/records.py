@@ -11,16 +11,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ivg.data.decode import LazyImages
+from ivg.data.decode import LazyImages, number, several
 from ivg.errors import UserError
+
+_CHUNK = 1024  # images drawn at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
     """Images drawn where they are needed, instead of being stored: uint8 [N, H, W, C].
 
-    `source[i]` gives one of them, the same at every call; `batches.take` gives many at once. A
-    training step calls `draw` itself, with a key of its own.
+    `source[i]` gives one of them, the same at every call; `source[:10]` and `source[[3, 5]]` give
+    arrays. A training step calls `draw` itself, with a key of its own.
 
     Attributes:
         count: N.
@@ -47,11 +49,13 @@ class Rendered:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        if not -self.count <= index < self.count:
-            raise IndexError(f"image {index} of {self.count}")
-        number = np.array([int(index) % self.count], np.int32)
-        return np.asarray(draw_each(self, number))[0]
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        if (numbers := several(index, self.count)) is None:
+            return np.asarray(draw_each(self, np.array([number(index, self.count)], np.int32)))[0]
+        if numbers.size and not -self.count <= numbers.min() <= numbers.max() < self.count:
+            raise IndexError(f"images {numbers.min()} to {numbers.max()} of {self.count}")
+        numbers = (numbers % self.count).astype(np.int32)
+        return in_chunks(functools.partial(draw_each, self), numbers)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -62,6 +66,28 @@ def draw_each(source: Rendered, numbers: jax.Array) -> jax.Array:
         return source.draw(number[None], jax.random.fold_in(jax.random.key(0), number))[0]
 
     return jax.vmap(draw)(numbers)
+
+
+def in_chunks(draw: Callable[..., jax.Array], *rows: np.ndarray) -> np.ndarray:
+    """Draws many images in chunks of a few sizes, so that little is compiled and held.
+
+    Args:
+        draw: rows of each array, [B, ...] -> uint8 [B, H, W, C], jitted; row by row.
+        rows: arrays [N, ...] of the same N.
+
+    Returns:
+        uint8 [N, H, W, C].
+    """
+    n = len(rows[0])
+    # A power of two, the last chunk filled up with zeros that are thrown away.
+    size = min(_CHUNK, 1 << max(n - 1, 0).bit_length())
+    chunks = []
+    for start in range(0, max(n, 1), size):
+        chunk = [array[start : start + size] for array in rows]
+        missing = size - len(chunk[0])
+        padded = [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in chunk]
+        chunks.append(np.asarray(draw(*padded))[: len(chunk[0])])
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 class GroundTruth(NamedTuple):

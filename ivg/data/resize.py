@@ -26,6 +26,11 @@ def parse_crop(crop: int | str | None, default: int | str) -> int | str:
 
     Raises:
         UserError: anything else.
+
+    Examples:
+        >>> from ivg.data.resize import parse_crop
+        >>> parse_crop("mmvae", "none"), parse_crop("64", "none"), parse_crop(None, "square")
+        (138, 64, 'square')
     """
     value = default if crop is None else crop
     if isinstance(value, str):

@@ -21,8 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ivg.data import sprite_outlines
-from ivg.data.batches import in_chunks
-from ivg.data.records import Dataset, GroundTruth, Options, Rendered, Split, select_attributes
+from ivg.data.records import (
+    Dataset,
+    GroundTruth,
+    Options,
+    Rendered,
+    Split,
+    in_chunks,
+    select_attributes,
+)
 from ivg.errors import UserError
 
 SIZE = 64  # pixels
@@ -43,7 +50,14 @@ _WINDOW = 30
 
 
 def factors_of(index: jax.Array | np.ndarray) -> jax.Array:
-    """The factors of the images with these numbers: int [...] in 0..737279 -> int32 [..., 5]."""
+    """The factors of the images with these numbers: int [...] in 0..737279 -> int32 [..., 5].
+
+    Examples:
+        >>> from ivg.data import sprites
+        >>> print(sprites.factors_of(jnp.array([0, 737_279])))  # shape, scale, rotation, x, y
+        [[ 0  0  0  0  0]
+         [ 2  5 39 31 31]]
+    """
     index = jnp.asarray(index, jnp.int32)
     return jnp.stack(
         [index // place % size for place, size in zip(_PLACES, SIZES, strict=True)], axis=-1

@@ -26,6 +26,12 @@ def one_to_one(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, dict[in
 
     Raises:
         UserError: The arrays do not describe the same, at least one, labelled examples.
+
+    Examples:
+        >>> from ivg.metrics import clustering
+        >>> labels, clusters = np.array([0, 0, 1, 1]), np.array([7, 7, 3, 7])
+        >>> clustering.one_to_one(labels, clusters)
+        (0.75, {3: 1, 7: 0})
     """
     labels, clusters = _checked(labels, clusters)
     table, cluster_names, class_names = _contingency(labels, clusters)
@@ -59,6 +65,12 @@ def many_to_one(
     Raises:
         UserError: The arrays do not describe the same, at least one, labelled examples, or only one
             of the training arrays is given.
+
+    Examples:
+        >>> from ivg.metrics import clustering
+        >>> labels, clusters = np.array([0, 0, 1, 1]), np.array([5, 6, 7, 7])
+        >>> clustering.many_to_one(labels, clusters)  # one to one it would be 0.75
+        (1.0, {5: 0, 6: 0, 7: 1})
     """
     if (train_labels is None) != (train_clusters is None):
         raise UserError("the map from clusters to classes needs training labels and clusters both")
@@ -86,6 +98,12 @@ def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:
 
     Raises:
         UserError: The arrays do not describe the same, at least one, labelled examples.
+
+    Examples:
+        >>> from ivg.metrics import clustering
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> [round(clustering.nmi(labels, np.array(c)), 3) for c in ([1, 1, 0, 0], [0, 1, 0, 1])]
+        [1.0, 0.0]
     """
     labels, clusters = _checked(labels, clusters)
     import sklearn.metrics  # slow, like all of scikit-learn: not at every start of the program
@@ -105,6 +123,11 @@ def ari(labels: np.ndarray, clusters: np.ndarray) -> float:
 
     Raises:
         UserError: The arrays do not describe the same, at least one, labelled examples.
+
+    Examples:
+        >>> from ivg.metrics import clustering
+        >>> clustering.ari(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+        1.0
     """
     labels, clusters = _checked(labels, clusters)
     import sklearn.metrics
@@ -161,6 +184,13 @@ def kmeans(
 
     Raises:
         UserError: The two splits differ in image shape, or there are fewer images than clusters.
+
+    Examples:
+        >>> from ivg.metrics import clustering
+        >>> images = np.repeat(np.uint8([[10], [200]]), 5, axis=0)  # five dark, five light
+        >>> found = clustering.kmeans(images, images, num_clusters=2, seed=0)
+        >>> clustering.one_to_one(np.repeat([0, 1], 5), found)[0]
+        1.0
     """
     if train_images.shape[1:] != test_images.shape[1:]:
         raise UserError(

@@ -52,6 +52,15 @@ def kernel_distance(
 
     Raises:
         UserError: features are not finite, differ in length, or there are too few.
+
+    Examples:
+        >>> from ivg.metrics.kid import kernel_distance
+        >>> rng = np.random.default_rng(0)
+        >>> real, same, other = (rng.normal(mean, 1.0, (300, 4)) for mean in (0.0, 0.0, 1.0))
+        >>> few = dict(subsets=5, subset_size=100)
+        >>> near, far = (kernel_distance(real, fake, **few) for fake in (same, other))
+        >>> bool(abs(near.mean) < 0.1), bool(far.mean > 1.0)
+        (True, True)
     """
     x, y = together(features_1, features_2)
     size = min(subset_size, len(x), len(y))

@@ -88,6 +88,16 @@ def leakage(
 
     Raises:
         UserError: arrays do not fit together, are not finite, or an owner is not among the factors.
+
+    Examples:
+        >>> from ivg.data import Factor
+        >>> from ivg.metrics.leakage import leakage
+        >>> codes = np.random.default_rng(0).normal(size=(300, 2))
+        >>> factors = np.stack([codes[:, 0], np.roll(codes[:, 0], 1)], axis=1)
+        >>> targets = (Factor("seen", "nuisance", 0), Factor("hidden", "nuisance", 0))
+        >>> found = leakage(codes[:200], codes[200:], factors[:200], factors[200:], targets=targets)
+        >>> [(row["name"], bool(row["linear"] > 0.9)) for row in found.rows]
+        [('seen', True), ('hidden', False)]
     """
     codes = (real_codes(codes_train), real_codes(codes_test))
     factors = (np.asarray(factors_train), np.asarray(factors_test))

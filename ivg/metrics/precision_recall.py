@@ -38,6 +38,15 @@ def precision_recall(
 
     Raises:
         UserError: features are not finite, differ in length, or a set has no more than k rows.
+
+    Examples:
+        Generated images that are all right but of one kind only:
+
+        >>> from ivg.metrics.precision_recall import precision_recall
+        >>> kinds = np.repeat([[0.0], [50.0]], 20, axis=0)
+        >>> real = kinds + np.random.default_rng(0).normal(size=(40, 1))
+        >>> precision_recall(real, real[:20])
+        PrecisionRecall(precision=1.0, recall=0.5, neighbours=3)
     """
     real, generated = together(real, generated)
     smaller = min(len(real), len(generated))

@@ -81,6 +81,16 @@ def udr(
 
     Raises:
         UserError: Fewer than two models, arrays that do not belong together, an unknown method.
+
+    Examples:
+        The same codes in another order and with another sign agree perfectly, noise does not:
+
+        >>> from ivg.metrics import selection
+        >>> rng = np.random.default_rng(0)
+        >>> codes = rng.normal(size=(500, 3))
+        >>> ranked = selection.udr([codes, -codes[:, [2, 0, 1]], rng.normal(size=(500, 3))], None)
+        >>> bool(ranked.pairs[0, 1] > 0.8), bool(ranked.pairs[0, 2] < 0.2)
+        (True, True)
     """
     if method not in MEASURES:
         raise UserError(f'there is no relation "{method}"; use {" or ".join(MEASURES)}')
@@ -111,6 +121,11 @@ def agreement(relation: np.ndarray) -> float:
 
     Returns:
         From 0 to 1 for R up to 1; a dimension without any relation adds 0.
+
+    Examples:
+        >>> from ivg.metrics import selection
+        >>> selection.agreement(np.eye(3)), round(selection.agreement(np.ones((2, 2))), 3)
+        (1.0, 0.5)
     """
     if 0 in relation.shape:
         return 0.0
@@ -225,6 +240,12 @@ def model_centrality(scores: np.ndarray) -> Centrality:
 
     Raises:
         UserError: Not a square table of at least two models, or not finite beside the diagonal.
+
+    Examples:
+        >>> from ivg.metrics import selection
+        >>> found = selection.model_centrality([[0, 0.5, 0.3], [0.9, 0, 0.3], [0.1, 0.5, 0]])
+        >>> found.scores.round(2).tolist(), found.order.tolist()
+        ([0.45, 0.55, 0.3], [1, 0, 2])
     """
     scores = np.asarray(scores, np.float64)
     n = len(scores)

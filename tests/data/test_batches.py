@@ -3,11 +3,13 @@
 import itertools
 import threading
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ivg.data import batches
 from ivg.data.decode import LazyImages
+from ivg.data.records import Rendered
 from ivg.errors import UserError
 
 
@@ -148,9 +150,42 @@ def test_no_images():
         batches.stream(_images(0), seed=0, batch_size=2, first_batch=0, num_batches_per_item=1)
 
 
-@pytest.mark.parametrize("lazy", [False, True])
-def test_take(lazy):
-    images = _images(300)
-    source = LazyImages(images.__getitem__, 300, (2, 2, 1)) if lazy else images
-    np.testing.assert_array_equal(_numbers(batches.take(source, [299, 0, 5])), [299, 0, 5])
+def _drawn(numbers, key):
+    """The same, drawn: numbers below 256."""
+    images = jnp.zeros((numbers.shape[0], 2, 2, 1), jnp.uint8)
+    return images.at[:, 0, 0, 0].set(numbers.astype(jnp.uint8))
+
+
+SOURCES = {
+    "array": lambda images: images,
+    "lazy": lambda images: LazyImages(images.__getitem__, len(images), (2, 2, 1)),
+    "rendered": lambda images: Rendered(len(images), (2, 2, 1), _drawn),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_take(kind):
+    source = SOURCES[kind](_images(200))
+    np.testing.assert_array_equal(_numbers(batches.take(source, [199, 0, 5])), [199, 0, 5])
     assert batches.take(source, []).shape == (0, 2, 2, 1)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_images_are_indexed_as_an_array_of_them_is(kind):
+    images = _images(200)
+    source = SOURCES[kind](images)
+    mask = np.arange(200) % 50 == 3
+    for index in (
+        7,
+        -1,
+        slice(3),
+        slice(-3, None),
+        slice(9, 2, -3),
+        [4, -1],
+        np.array([2, 2]),
+        mask,
+    ):
+        np.testing.assert_array_equal(source[index], images[index])
+    for wrong in (200, -201, [0, 200], [-201], mask[:5]):
+        with pytest.raises(IndexError):
+            source[wrong]

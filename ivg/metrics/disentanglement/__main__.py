@@ -112,6 +112,8 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ivg.metrics.disentanglement",
         description="Disentanglement scores of codes whose factors are known.",
+        epilog="  python -m ivg.metrics.disentanglement codes.npz --metrics=mig --json=scores.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", help="npz file with codes [N, D] and factors [N, F] (names [F])")
     parser.add_argument(

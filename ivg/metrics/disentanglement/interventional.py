@@ -37,6 +37,14 @@ def irs(
 
     Raises:
         UserError: The arrays are not of that kind, no factor varies, or the quantile is none.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> factors = np.indices((8, 8)).reshape(2, -1).T  # two factors of 8 values
+        >>> disentanglement.irs(factors * 1.0, factors).value
+        1.0
+        >>> disentanglement.irs(factors.sum(axis=1, keepdims=True) * 1.0, factors).value < 0.6
+        True
     """
     if not 0 <= quantile <= 1:
         raise UserError(f"the quantile must lie between 0 and 1, not {quantile}")

@@ -60,6 +60,14 @@ def dci(
 
     Raises:
         UserError: The arrays are not of that kind, or fewer than two factors vary in training.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> factors = np.indices((4, 4)).reshape(2, -1).T  # two factors of 4 values
+        >>> codes, factors = np.tile(factors, (4, 1)) * 1.0, np.tile(factors, (4, 1))
+        >>> score = disentanglement.dci(codes, factors, codes, factors)
+        >>> round(score.value, 3), round(score.details["completeness"], 3)
+        (1.0, 1.0)
     """
     arrays = split_pair(codes_train, factors_train, codes_test, factors_test)
     codes_train, factors_train, codes_test, factors_test = arrays
@@ -107,6 +115,13 @@ def sap_continuous(codes: np.ndarray, factors: np.ndarray) -> Score:
 
     Raises:
         UserError: The arrays are not of that kind, or no factor varies.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> factors = np.indices((8, 8)).reshape(2, -1).T  # two factors of 8 values
+        >>> once, twice = factors * 1.0, factors[:, [0, 0, 1, 1]] * 1.0
+        >>> [round(disentanglement.sap_continuous(c, factors).value, 3) for c in (once, twice)]
+        [1.0, 0.0]
     """
     codes, factors = paired(codes, factors)
     found = varying(factors, "SAP")
@@ -197,6 +212,13 @@ def explicitness(
     Raises:
         UserError: The arrays are not of that kind, no factor varies in training, or the test part
             has no two values of a factor.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> factors = np.indices((2, 2)).reshape(2, -1).T  # two factors of 2 values
+        >>> factors = np.tile(factors, (10, 1))
+        >>> disentanglement.explicitness(factors * 1.0, factors, factors * 1.0, factors).value
+        1.0
     """
     arrays = split_pair(codes_train, factors_train, codes_test, factors_test)
     codes_train, factors_train, codes_test, factors_test = arrays

@@ -87,6 +87,17 @@ def from_encoder(
         names: Names of the factors, `[F]`, or none.
         nuisance: Those among the names that are drawn but not scored.
         batch_size: Images per call.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> def images(factors, seed):  # the value of a factor is the brightness of its pixel
+        ...     return np.uint8(25 * factors).reshape(-1, 1, 2, 1)
+        >>> def encode(x):
+        ...     return x.reshape(-1, 2) / 255.0
+        >>> source = disentanglement.from_encoder(encode, images, sizes=(10, 10), batch_size=100)
+        >>> few = dict(num_train=50, num_eval=50, num_variance=100)
+        >>> disentanglement.factor_vae(source, **few).value
+        1.0
     """
     positive(batch_size=batch_size)
 

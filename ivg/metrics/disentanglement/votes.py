@@ -67,6 +67,13 @@ def factor_vae(
 
     Raises:
         UserError: Fewer than two factors vary, or the source cannot hold one of them fixed.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> factors = np.indices((8, 8)).reshape(2, -1).T  # two factors of 8 values
+        >>> source = disentanglement.from_arrays(factors[:, [1, 0]] * 1.0, factors)
+        >>> disentanglement.factor_vae(source, num_train=50, num_eval=50, num_variance=64).value
+        1.0
     """
     positive(num_train=num_train, num_eval=num_eval, batch_size=batch_size - 1)
     positive(num_variance=num_variance - 1)
@@ -156,6 +163,13 @@ def beta_vae(
 
     Raises:
         UserError: Fewer than two factors vary, or the source cannot hold one of them fixed.
+
+    Examples:
+        >>> from ivg.metrics import disentanglement
+        >>> factors = np.indices((8, 8)).reshape(2, -1).T  # two factors of 8 values
+        >>> source = disentanglement.from_arrays(factors[:, [1, 0]] * 1.0, factors)
+        >>> disentanglement.beta_vae(source, num_train=50, num_eval=50).value
+        1.0
     """
     positive(num_train=num_train, num_eval=num_eval, batch_size=batch_size)
     factors = _at_least_two(scored(source), "beta-VAE's score")
