@@ -176,7 +176,7 @@ def encode(game: Game, s: InfoGAN, x: jax.Array) -> Codes:
     if "d" in codes:
         codes["d"] = jax.nn.one_hot(jnp.argmax(codes["d"], axis=-1), game.codes["d"].size)
     if "z" in game.codes:
-        codes["z"] = jnp.zeros((len(x), game.codes["z"].size))
+        codes["z"] = jnp.zeros((x.shape[0], game.codes["z"].size))
     return codes
 
 

@@ -51,7 +51,7 @@ class InfoVAEGANInvariant(NamedTuple):
 
 def class_heads(logits: jax.Array, num_heads: int) -> jax.Array:
     """The logits [B, num_heads * K] of all heads as [num_heads, B, K]."""
-    return jnp.moveaxis(jnp.reshape(logits, (len(logits), num_heads, -1)), 1, 0)
+    return jnp.moveaxis(jnp.reshape(logits, (logits.shape[0], num_heads, -1)), 1, 0)
 
 
 def joint_encoder(q_d: net.Network, q_c: net.Network, num_heads: int) -> net.Network:

@@ -258,7 +258,7 @@ def beside(z: jax.Array) -> jax.Array:
 
 def apart(model: Model, z: jax.Array) -> jax.Array:
     """The inverse of `beside`."""
-    return z.reshape(len(z), model.num_components, model.dim_z).transpose(1, 0, 2)
+    return z.reshape(z.shape[0], model.num_components, model.dim_z).transpose(1, 0, 2)
 
 
 def encode(model: Model, s: MixtureVAE, x: jax.Array) -> Codes:
