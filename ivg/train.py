@@ -36,8 +36,11 @@ from ivg.dispatch import (
     reader,
 )
 from ivg.errors import UserError
-from ivg.log import Log, NoLog, Progress, parameter_table, read_cost, versions
+from ivg.log import Log, NoLog, parameter_table, read_cost, versions
+from ivg.report import page
 from ivg.stopping import Stop, catch_signals
+from ivg.terminal import Progress
+from ivg.trackers import Tracker, opened, tell_scores
 
 
 class Member(NamedTuple):
@@ -112,7 +115,7 @@ def dispatch_all(members: Sequence[Member], state, step: int, stop, bar: Progres
             meter.finished()
             speed = meter.since_told()
             table = {name: np.concatenate([r[name] for r in rows], -1) for name in rows[0]}
-            means = note(members, pending_from, step, table, saved)
+            means = note(members, pending_from, step, table, saved, bar.print)
             for member in members:
                 member.log.cost(step, speed)
             bar.update(step, {n: v for n, v in means.items() if "/kl_" not in n})
@@ -122,7 +125,7 @@ def dispatch_all(members: Sequence[Member], state, step: int, stop, bar: Progres
         if config["eval_every"] and step % config["eval_every"] == 0 and not last:
             with meter.apart("evaluation", state):
                 for member, own in each(members, state, mesh):
-                    log_evaluation(member.run, config, member.log, own, step)
+                    log_evaluation(member, own, step)
         if save:
             with meter.apart("checkpoints", state):
                 for member, own in each(members, state, mesh):
@@ -174,7 +177,8 @@ def make_feeds(
     return images, [first, *(feed for _, feed in made)]
 
 
-def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved: int | None):
+def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved: int | None,
+         say: Callable[[str], None] = print):  # fmt: skip
     """Checks and logs what the steps `first` + 1 to `step` measured: {name: [k] or [R, k]}.
 
     Returns the means over them (and over the runs) by name.
@@ -193,20 +197,22 @@ def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved
         log.scalars(step, rows[-1])
         if run.method.alarm is not None:
             text = run.method.alarm(rows[-1])
-            log.alarm(step, f"seed {config['seed']}: {text}" if text and members[1:] else text)
+            text = f"seed {config['seed']}: {text}" if text and members[1:] else text
+            log.alarm(step, text, say)
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def log_evaluation(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
-    """A sample grid, and clustering where there are labels, in the middle of training."""
+def log_evaluation(member: Member, state, step: int) -> None:
+    """A sample grid, clustering where there are labels, the page, in the middle of training."""
     if not devices.is_first():
         return
-    with jax.set_mesh(devices.local_mesh(run.mesh)):
-        log_scores(run, config, log, devices.own_copy(state, run.mesh), step)
+    with jax.set_mesh(devices.local_mesh(member.run.mesh)):
+        log_scores(member, devices.own_copy(state, member.run.mesh), step)
 
 
-def log_scores(run: build.Run, config: Mapping, log: Log, state, step: int) -> None:
+def log_scores(member: Member, state, step: int) -> None:
     """The same, in the process that writes."""
+    run, config, workdir, log = member
     method, key = run.method.at(step), jax.random.fold_in(run.eval_key, step)
     log.images(step, {"samples": pictures.sample_picture(method, state, key)})
     votes = config["disentanglement"]["quick_votes"]
@@ -223,6 +229,7 @@ def log_scores(run: build.Run, config: Mapping, log: Log, state, step: int) -> N
             method, state, run.dataset, key, config["attribute_scores"]
         )
         log.scalars(step, {f"eval/{name}": value for name, value in bits.items()})
+    page.write_run(run, config, workdir, state, step, running=True)
 
 
 def train(config: Mapping, workdir: pathlib.Path) -> dict:
@@ -250,6 +257,23 @@ def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path])
     """
     runs = make_runs(configs)
     devices.on_first(lambda: claim(runs[0], configs, workdirs))
+    with opened(configs, workdirs) as told:
+        ends = train_groups(runs, configs, workdirs, told)
+        results = [
+            finish(run, config, workdir, *end)
+            for run, config, workdir, end in zip(runs, configs, workdirs, ends, strict=True)
+        ]
+        tell_scores(told, results)
+    devices.wait_for_all("scores")
+    return results
+
+
+def train_groups(runs: Sequence[build.Run], configs: Sequence[Mapping], workdirs: Sequence,
+                 told: Sequence[Tracker | None]) -> list:  # fmt: skip
+    """Trains all runs, those together that stand at the same step. Returns (state, step) of each.
+
+    `told` has the tracker of each run, or None.
+    """
     with jax.set_mesh(runs[0].mesh), catch_signals() as stop:
         found = [restore(run, workdir) for run, workdir in zip(runs, workdirs, strict=True)]
         for (_, step), workdir in zip(found, workdirs, strict=True):
@@ -259,24 +283,20 @@ def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path])
             group = [i for i, (_, step) in enumerate(found) if step == start]
             with contextlib.ExitStack() as logs:
                 members = [
-                    logs.enter_context(with_log(runs[i], configs[i], workdirs[i], start))
+                    logs.enter_context(with_log(runs[i], configs[i], workdirs[i], start, told[i]))
                     for i in group
                 ]
                 trained = go_on(members, [found[i][0] for i in group], start, stop)
             for i, state_and_step in zip(group, trained, strict=True):
                 found[i] = state_and_step
-    results = [
-        finish(run, config, workdir, state, step)
-        for run, config, workdir, (state, step) in zip(runs, configs, workdirs, found, strict=True)
-    ]
-    devices.wait_for_all("scores")
-    return results
+    return found
 
 
 def claim(run: build.Run, configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path]) -> None:
     """Makes the directories those of these runs."""
     for config, workdir in zip(configs, workdirs, strict=True):
         rundir.claim(workdir, config)
+        rundir.write_facts(workdir, build.facts(run.dataset))
         checkpoint.clean(build.checkpoints(workdir))
         if run.dataset.name == "celeba_glasses":
             celeba_glasses.write_subset(workdir / "subset.json", run.dataset, seed=0)
@@ -293,9 +313,12 @@ def make_runs(configs: Sequence[Mapping]) -> list[build.Run]:
 
 
 @contextlib.contextmanager
-def with_log(run: build.Run, config: Mapping, workdir: pathlib.Path, step: int) -> Iterator[Member]:
+def with_log(
+    run: build.Run, config: Mapping, workdir: pathlib.Path, step: int, tracker: Tracker | None
+) -> Iterator[Member]:
     """A run at `step` with its log, which is closed afterwards; one process writes it."""
-    made = Log(workdir, resume_step=step or None) if devices.is_first() else NoLog()
+    first = devices.is_first()
+    made = Log(workdir, resume_step=step or None, tracker=tracker) if first else NoLog()
     with contextlib.closing(made) as log:
         if step == 0:
             log.text("config", json.dumps(config, indent=2))
@@ -352,8 +375,9 @@ def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: 
         late = f"{config['method']} learns to infer codes after step {method.encodes_after} only"
         print(f"codes are not scored: {late}")
     spent = read_cost(workdir)
+    print("scores and pictures ...", flush=True)  # some take minutes
     with jax.set_mesh(devices.local_mesh(run.mesh)):
-        return evaluate.evaluate(
+        results = evaluate.evaluate(
             method,
             state,
             run.dataset,
@@ -367,3 +391,5 @@ def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: 
             | {"seed": config["seed"], "versions": versions()}
             | ({"cost": spent} if spent else {}),
         )
+        page.write_run(run, config, workdir, state, step)
+    return results

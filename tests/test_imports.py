@@ -8,6 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "ivg").rglob("*.py"))
 ANY = {"errors"}
+IMPORTS = (ast.Import, ast.ImportFrom)
 
 # room -> the rooms of ivg that it may import
 ALLOWED = {
@@ -21,9 +22,11 @@ ALLOWED = {
     "devices": set(),
     "data": {"data"},
     "plots": set(),
-    "log": set(),
+    "log": {"trackers"},
+    "trackers": {"devices", "rundir"},
     "checkpoint": set(),
     "rundir": set(),
+    "terminal": set(),
     "cost": set(),
     "profiling": set(),
     "methods": {"devices", "distributions", "losses", "methods", "networks", "players"}
@@ -38,7 +41,7 @@ ALLOWED = {
     "evaluate": {"attribute_pictures", "attribute_scores", "data", "examples", "log", "metrics"}
     | {"frechet_scores", "pictures", "players", "plots", "rundir", "scoring"},
     "build": {"attribute_scores", "data", "devices", "frechet_scores", "methods", "players"}
-    | {"rundir", "scoring"},
+    | {"rundir", "scoring", "trackers"},
     "dispatch": {"data", "devices", "players"},
     "together": {"devices", "players"},
     "stopping": {"devices"},
@@ -55,13 +58,31 @@ ALLOWED = {
         "pictures",
         "profiling",
     }
-    | {"frechet_scores", "rundir", "scoring", "stopping", "together"},
+    | {"frechet_scores", "rundir", "scoring", "stopping", "terminal", "together", "trackers"}
+    | {"report"},
+    "report": {"attribute_pictures", "catalogue", "data", "examples", "log", "pictures"}
+    | {"players", "plots", "report", "rundir", "scoring"},
+    # The command of `report` trains nothing, but restores: it stands above `train`.
+    "report.__main__": {"build", "checkpoint", "memory", "report", "rundir", "runs"},
     "ranking": {"data", "examples", "metrics", "players", "plots", "ranking", "rundir", "runs"}
     | {"scoring"},
     "compilation": set(),
+    "configs": set(),
     "memory": set(),
-    "runs": {"build", "checkpoint", "compilation", "devices", "log", "plots", "rundir", "train"},
-    "main": {"devices", "memory", "runs"},
+    "runs": {"build", "checkpoint", "compilation", "devices", "log", "plots", "rundir", "summary"}
+    | {"terminal", "train"},
+    "summary": {"terminal"},
+    "catalogue": set(),
+    "config_files": {"catalogue", "configs"},
+    "arguments": {"players"},
+    "model": {"arguments", "build", "checkpoint", "data", "devices", "examples", "players", "plots"}
+    | {"rundir"},
+    "explore": {"compilation", "data", "examples", "explore", "log", "model", "players"},
+    "programs": {"build", "examples", "model", "players"},
+    "card_scores": set(),
+    "model_card": {"card_scores", "catalogue", "players"},
+    "export": {"log", "model", "model_card", "programs", "rundir"},
+    "main": {"config_files", "devices", "memory", "runs", "terminal"},
 }
 # package -> the rooms that may import it
 OUTSIDE = {
@@ -72,15 +93,21 @@ OUTSIDE = {
     "tensorflow_datasets": {"data"},
     "grain": {"data"},
     "matplotlib": {"plots", "ranking"},
-    "PIL": {"data", "plots"},
+    "gradio": {"explore"},
+    "fastapi": {"explore"},
+    "uvicorn": {"explore"},
+    "PIL": {"data", "explore", "plots", "report"},
     "tensorboardX": {"log"},
+    "wandb": set(),  # trackers imports it by name, when asked for
+    "mlflow": set(),
     "sklearn": {"metrics", "data"},
     "tensorflow": set(),
 }
 
 
 def room(path: pathlib.Path) -> str:
-    return path.relative_to(ROOT / "ivg").with_suffix("").parts[0]
+    parts = path.relative_to(ROOT / "ivg").with_suffix("").parts
+    return ".".join(parts) if ".".join(parts) in ALLOWED else parts[0]
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -99,8 +126,9 @@ def imports(path: pathlib.Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_downward(path):
     here = room(path)
-    if here == "__init__":
-        assert not imports(path)
+    if here == "__init__":  # what it gives is imported when it is asked for
+        assert imports(path) == {"ivg.model"}
+        assert not any(isinstance(node, IMPORTS) for node in ast.parse(path.read_text()).body)
         return
     for name in imports(path):
         top, *rest = name.split(".")
