@@ -348,6 +348,9 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ivg.frechet_scores",
         description="FID, KID, precision and recall of two sets of images.",
+        epilog="  python -m ivg.frechet_scores photos.npz runs/mine/samples.npz --weights=W.npz\n\n"
+        "python -m ivg.networks.convert_inception makes the weights from PyTorch's file.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("real", help="npz file with an array images, uint8 [N, H, W, 1 or 3]")
     parser.add_argument("generated", help="the same of generated images, such as samples.npz")

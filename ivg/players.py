@@ -130,7 +130,17 @@ def player(params: Params, stats: Params, tx: optax.GradientTransformation) -> P
 def descend(
     p: Player, grads: Params, tx: optax.GradientTransformation, stats: Params | None = None
 ) -> Player:
-    """One optimiser step down the gradient; `stats` replaces the batch statistics if given."""
+    """One optimiser step down the gradient; `stats` replaces the batch statistics if given.
+
+    Examples:
+        >>> import optax
+        >>> from ivg.players import ascend, descend, player
+        >>> tx = optax.sgd(0.1)
+        >>> p = player({"w": jnp.array([1.0])}, {}, tx)
+        >>> down, up = (move(p, {"w": jnp.array([2.0])}, tx) for move in (descend, ascend))
+        >>> print(p.params["w"], down.params["w"], up.params["w"])  # p itself is not changed
+        [1.] [0.8] [1.2]
+    """
     updates, opt_state = tx.update(grads, p.opt_state, p.params)
     return Player(
         params=optax.apply_updates(p.params, updates),

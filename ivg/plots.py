@@ -25,7 +25,13 @@ _INK, _PAPER = (38, 38, 38), (255, 255, 255)
 
 
 def to_uint8(x: np.ndarray) -> np.ndarray:
-    """Images in [-1, 1] as uint8; values outside are clipped, NaN becomes black."""
+    """Images in [-1, 1] as uint8; values outside are clipped, NaN becomes black.
+
+    Examples:
+      >>> from ivg import plots
+      >>> plots.to_uint8(np.array([-1.0, 0.0, 1.0, 3.0])).tolist()
+      [0, 128, 255, 255]
+    """
     x = np.nan_to_num(np.asarray(x, np.float32), nan=-1.0)
     return np.round((np.clip(x, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
 
@@ -49,6 +55,12 @@ def grid(
 
     Returns:
       The picture, uint8 [height, width, 3].
+
+    Examples:
+      >>> from ivg import plots
+      >>> picture = plots.grid(np.zeros((6, 32, 32, 1), np.uint8), 3, title="six of them")
+      >>> picture.dtype, picture.shape[2]
+      (dtype('uint8'), 3)
     """
     images = _rgb(images)
     rows = [list(images[i : i + columns]) for i in range(0, len(images), columns)]
@@ -76,7 +88,15 @@ def traversal(
     column_labels: Sequence[str] = (),
     title: str = "",
 ) -> np.ndarray:
-    """A row per class or code, a column per value: images [rows, columns, H, W, C]."""
+    """A row per class or code, a column per value: images [rows, columns, H, W, C].
+
+    Examples:
+      >>> from ivg import plots
+      >>> images = np.linspace(-1, 1, 2 * 5)[:, None, None, None] * np.ones((32, 32, 1))
+      >>> picture = plots.traversal(images.reshape(2, 5, 32, 32, 1), row_labels=("c1", "c2"))
+      >>> picture.shape[1] > 5 * 32
+      True
+    """
     rows = [list(_rgb(row)) for row in images]
     return _picture(rows, row_labels, column_labels, title)
 

@@ -27,6 +27,14 @@ def random_affine(
 
     Returns:
         Images of the same shape.
+
+    Examples:
+        >>> from ivg.transforms import random_affine
+        >>> x = np.random.default_rng(0).uniform(size=(2, 8, 8, 1)).astype(np.float32)
+        >>> none = dict(rotation=0.0, scale=0.0, shear=0.0, translation=0.0)
+        >>> moved = jax.jit(lambda key, x: random_affine(key, x, **none))(jax.random.key(0), x)
+        >>> bool(np.allclose(moved, x, atol=1e-5))
+        True
     """
     batch, height, width, channels = x.shape
     draw = jax.random.uniform(key, (6, batch), minval=-1.0)
@@ -59,6 +67,13 @@ def bilinear(x: jax.Array, px: jax.Array, py: jax.Array, *, fill: float) -> jax.
 
     One gather of whole pixels from a border-padded copy: pixel centres are at integers, and a point
     more than one pixel outside is `fill`.
+
+    Examples:
+        >>> from ivg.transforms import bilinear
+        >>> x = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
+        >>> px, py = jnp.array([[[0.0, 0.25, 1.0, 9.0]]]), jnp.zeros((1, 1, 4))
+        >>> print(bilinear(x, px, py, fill=-1.0).ravel())
+        [ 0.  1.  4. -1.]
     """
     batch, height, width, channels = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)

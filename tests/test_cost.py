@@ -333,6 +333,7 @@ def test_a_run_logs_its_cost_and_goes_on_with_it(tmp_path, capsys, monkeypatch):
     go(workdir, num_steps=12)  # nothing is left to do, and nothing is said of it
     assert cost_lines(workdir) == (rates, reports)
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, header, **__: header)
+    monkeypatch.setattr(train.page, "write_run", lambda *_: None)
     assert train.finish(make_run(), CONFIG, workdir, None, 12)["cost"] == reports[-1]
     assert "cost" not in train.finish(make_run(), CONFIG, tmp_path / "none", None, 0)
 

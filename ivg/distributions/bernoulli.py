@@ -10,7 +10,13 @@ import jax.numpy as jnp
 
 
 def entropy(logits: jax.Array) -> jax.Array:
-    """Entropy of each variable, between 0 and ln 2; carries gradient, finite for any logits."""
+    """Entropy of each variable, between 0 and ln 2; carries gradient, finite for any logits.
+
+    Examples:
+        >>> from ivg.distributions import bernoulli
+        >>> print(np.asarray(bernoulli.entropy(jnp.array([0.0, 100.0]))).round(3))
+        [0.693 0.   ]
+    """
     ones, zeros = jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
     return -ones * jax.nn.log_sigmoid(logits) - zeros * jax.nn.log_sigmoid(-logits)
 
@@ -55,5 +61,13 @@ def relaxed_log_sample(
 
 
 def relaxed_sample(key: jax.Array, logits: jax.Array, temperature: float | jax.Array) -> jax.Array:
-    """A relaxed, reparameterised sample in [0, 1]; see `relaxed_log_sample`."""
+    """A relaxed, reparameterised sample in [0, 1]; see `relaxed_log_sample`.
+
+    Examples:
+        >>> from ivg.distributions import bernoulli
+        >>> logits = jnp.full(2000, jnp.log(0.8 / 0.2))
+        >>> x = bernoulli.relaxed_sample(jax.random.key(0), logits, temperature=0.1)
+        >>> bool(abs((x > 0.5).mean() - 0.8) < 0.05)
+        True
+    """
     return jnp.exp(relaxed_log_sample(key, logits, temperature))

@@ -22,13 +22,29 @@ def log_prob(d: jax.Array, logits: jax.Array) -> jax.Array:
 
     Returns:
         The sum of d * log q, minus the cross-entropy; both arguments carry gradient.
+
+    Examples:
+        >>> from ivg.distributions import categorical
+        >>> logits = jnp.log(jnp.array([[0.25, 0.75]]))
+        >>> log_p = categorical.log_prob(jnp.array([[0.0, 1.0]]), logits)
+        >>> print(np.exp(log_p).round(3))
+        [0.75]
     """
     chex.assert_equal_shape([d, logits])
     return jnp.sum(d * jax.nn.log_softmax(logits), axis=-1)
 
 
 def entropy(logits: jax.Array) -> jax.Array:
-    """Entropy in nats: from `[B, K]` to `[B]`; `logits` carry gradient."""
+    """Entropy in nats: from `[B, K]` to `[B]`; `logits` carry gradient.
+
+    Examples:
+        >>> from ivg.distributions import categorical
+        >>> logits = jnp.array([[0.0, 0.0], [50.0, -50.0]])
+        >>> print(np.abs(categorical.entropy(logits)).round(3))
+        [0.693 0.   ]
+        >>> print(np.abs(categorical.kl_uniform(logits)).round(3))
+        [0.    0.693]
+    """
     return -jnp.sum(jax.nn.softmax(logits) * jax.nn.log_softmax(logits), axis=-1)
 
 
@@ -38,7 +54,14 @@ def kl_uniform(logits: jax.Array) -> jax.Array:
 
 
 def sample_one_hot(key: jax.Array, n: int, num_classes: int) -> jax.Array:
-    """`n` one-hot codes of the uniform prior, `[n, num_classes]`; `key` is consumed."""
+    """`n` one-hot codes of the uniform prior, `[n, num_classes]`; `key` is consumed.
+
+    Examples:
+        >>> from ivg.distributions import categorical
+        >>> d = categorical.sample_one_hot(jax.random.key(0), 5, 10)
+        >>> print(d.shape, d.sum(axis=1))
+        (5, 10) [1. 1. 1. 1. 1.]
+    """
     return jax.nn.one_hot(jax.random.randint(key, (n,), 0, num_classes), num_classes)
 
 
@@ -81,6 +104,13 @@ def gumbel_softmax(key: jax.Array, logits: jax.Array, temperature: float | jax.A
 
     Returns:
         Points of the simplex; `logits` and `temperature` carry gradient.
+
+    Examples:
+        >>> from ivg.distributions import categorical
+        >>> logits = jnp.log(jnp.tile(jnp.array([0.2, 0.8]), (2000, 1)))
+        >>> d = categorical.gumbel_softmax(jax.random.key(0), logits, temperature=0.1)
+        >>> bool(jnp.allclose(d.sum(axis=1), 1.0)), bool(abs((d[:, 1] > 0.5).mean() - 0.8) < 0.05)
+        (True, True)
     """
     # The smallest normal number for 0: a logarithm follows.
     tiny = jnp.finfo(logits.dtype).tiny

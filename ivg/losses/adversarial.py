@@ -19,6 +19,12 @@ def non_saturating(logits_fake: jax.Array) -> jax.Array:
     """Generator loss -log D(x_g), in nats: from `[B]` to `[B]`; `logits_fake` carry gradient.
 
     Goodfellow et al., "Generative Adversarial Nets", 2014, end of section 3.
+
+    Examples:
+        >>> from ivg.losses import adversarial
+        >>> undecided, fooled = 0.0, 20.0
+        >>> print(np.asarray(adversarial.non_saturating(jnp.array([undecided, fooled]))).round(3))
+        [0.693 0.   ]
     """
     chex.assert_rank(logits_fake, 1)
     return jax.nn.softplus(-logits_fake)
@@ -44,6 +50,14 @@ def discriminator_real(logits: jax.Array, label: float | jax.Array = 1.0) -> jax
 
     Returns:
         -label * log D(x) - (1 - label) * log(1 - D(x)); `logits` carry gradient.
+
+    Examples:
+        >>> from ivg.losses import adversarial
+        >>> logits = jnp.array([0.0, 20.0])
+        >>> print(np.asarray(adversarial.discriminator_real(logits)).round(3))
+        [0.693 0.   ]
+        >>> print(np.asarray(adversarial.discriminator_real(logits, label=0.9)).round(3))
+        [0.693 2.   ]
     """
     chex.assert_rank(logits, 1)
     return label * jax.nn.softplus(-logits) + (1.0 - label) * jax.nn.softplus(logits)
@@ -69,6 +83,12 @@ def wasserstein_critic(scores_real: jax.Array, scores_fake: jax.Array) -> jax.Ar
 
     Returns:
         The loss; both arguments carry gradient.
+
+    Examples:
+        >>> from ivg.losses import adversarial
+        >>> loss = adversarial.wasserstein_critic(jnp.array([3.0, 1.0]), jnp.array([1.0, 2.0]))
+        >>> print(loss, -loss.mean())  # its negative mean: the distance between real and generated
+        [-2.  1.] 0.5
     """
     chex.assert_rank([scores_real, scores_fake], 1)
     chex.assert_equal_shape([scores_real, scores_fake])
@@ -91,6 +111,12 @@ def interpolate_from_noise(uniform: jax.Array, x: jax.Array, x_g: jax.Array) -> 
 
     Returns:
         uniform * x + (1 - uniform) * x_g.
+
+    Examples:
+        >>> from ivg.losses import adversarial
+        >>> x, x_g = jnp.ones((3, 2)), jnp.zeros((3, 2))
+        >>> print(adversarial.interpolate_from_noise(jnp.array([0.0, 0.25, 1.0]), x, x_g)[:, 0])
+        [0.   0.25 1.  ]
     """
     chex.assert_equal_shape([x, x_g])
     chex.assert_shape(uniform, (len(x),))
@@ -126,6 +152,13 @@ def gradient_norm(critic: Critic, x: jax.Array) -> jax.Array:
     Returns:
         The norm; `x` and whatever `critic` closes over carry gradient. Where the critic's gradient
         is 0 the norm has no derivative, and 0 is taken.
+
+    Examples:
+        >>> from ivg.losses import adversarial
+        >>> slope = jnp.array([3.0, 4.0])
+        >>> norm = adversarial.gradient_norm(lambda x: x @ slope, jnp.zeros((2, 2)))
+        >>> print(np.asarray(norm).round(3))
+        [5. 5.]
     """
 
     def summed_scores(x: jax.Array) -> jax.Array:
@@ -152,6 +185,16 @@ def gradient_penalty(critic: Critic, x: jax.Array) -> jax.Array:
 
     Returns:
         The penalty; `x` and whatever `critic` closes over carry gradient.
+
+    Examples:
+        A linear critic has one slope everywhere; only a slope of 1 costs nothing:
+
+        >>> from ivg.losses import adversarial
+        >>> x, slope = jnp.zeros((2, 2)), jnp.array([0.6, 0.8])
+        >>> print(np.asarray(adversarial.gradient_penalty(lambda x: x @ slope, x)).round(3))
+        [0. 0.]
+        >>> print(np.asarray(adversarial.gradient_penalty(lambda x: x @ (3 * slope), x)).round(3))
+        [4. 4.]
     """
     return jnp.square(gradient_norm(critic, x) - 1.0)
 
@@ -160,6 +203,14 @@ def gradient_penalty_one_sided(critic: Critic, x: jax.Array) -> jax.Array:
     """max(|grad D(x)| - 1, 0)^2, `[B]`: only slopes above 1 cost; otherwise `gradient_penalty`.
 
     Petzka, Fischer, Lukovnicov, "On the regularization of Wasserstein GANs", 2018 (WGAN-LP).
+
+    Examples:
+        >>> from ivg.losses import adversarial
+        >>> x, slope = jnp.zeros((1, 2)), jnp.array([0.6, 0.8])
+        >>> critics = [lambda x: x @ (0.5 * slope), lambda x: x @ (2 * slope)]
+        >>> found = [adversarial.gradient_penalty_one_sided(critic, x) for critic in critics]
+        >>> print(np.asarray(found).round(3).ravel())
+        [0. 1.]
     """
     return jnp.square(jax.nn.relu(gradient_norm(critic, x) - 1.0))
 

@@ -24,6 +24,13 @@ def dhsic(codes: jax.Array) -> jax.Array:
     Returns:
         sqrt(mean prod K + prod mean K - 2 mean_i prod_k mean_j K_k(i, j) + `EPSILON`), K_k the
         kernels `[B, B]` of each code.
+
+    Examples:
+        >>> from ivg.losses import independence
+        >>> z = jnp.linspace(-2.0, 2.0, 8)[:, None]
+        >>> equal, constant = jnp.stack([z, z]), jnp.stack([z, jnp.zeros((8, 1))])
+        >>> bool(independence.dhsic(equal) > 0.2), bool(independence.dhsic(constant) < 2e-3)
+        (True, True)
     """
     chex.assert_rank(codes, 3)
     kernels = gaussian_kernels(codes)
@@ -48,5 +55,11 @@ def gaussian_kernels(codes: jax.Array) -> jax.Array:
 
 
 def mean_distance(size: int) -> float:
-    """Mean distance of two points of N(0, I) in `size` dimensions: 2 G((D+1)/2) / G(D/2)."""
+    """Mean distance of two points of N(0, I) in `size` dimensions: 2 G((D+1)/2) / G(D/2).
+
+    Examples:
+        >>> from ivg.losses import independence
+        >>> round(independence.mean_distance(1), 3)  # 2 / sqrt(pi)
+        1.128
+    """
     return 2.0 * math.exp(math.lgamma(0.5 * (size + 1)) - math.lgamma(0.5 * size))

@@ -25,6 +25,12 @@ def gaussian_log_likelihood(
 
     Returns:
         The value; all arguments carry gradient.
+
+    Examples:
+        >>> from ivg.losses import variational
+        >>> x = jnp.zeros((1, 2, 2, 1))
+        >>> print(np.asarray(variational.gaussian_log_likelihood(x, x)).round(3))  # -2 ln(2 pi)
+        [-3.676]
     """
     chex.assert_equal_shape([x, mean])
     squared = jnp.square((x - mean) / std)
@@ -40,6 +46,13 @@ def bernoulli_log_likelihood(x: jax.Array, logits: jax.Array) -> jax.Array:
 
     Returns:
         The value, finite for logits of +-1e4; both arguments carry gradient.
+
+    Examples:
+        >>> from ivg.losses import variational
+        >>> x = jnp.array([[0.0, 1.0, 1.0, 0.0]])
+        >>> found = variational.bernoulli_log_likelihood(x, jnp.zeros((1, 4)))
+        >>> print(np.asarray(found).round(3))  # -4 ln 2
+        [-2.773]
     """
     chex.assert_equal_shape([x, logits])
     # Two softplus terms rather than x * logits - softplus(logits), whose terms cancel where the
@@ -60,6 +73,11 @@ def squared_error(x: jax.Array, x_hat: jax.Array) -> jax.Array:
 
     Returns:
         The error; both arguments carry gradient.
+
+    Examples:
+        >>> from ivg.losses import variational
+        >>> print(variational.squared_error(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))))
+        [12.5]
     """
     chex.assert_equal_shape([x, x_hat])
     return 0.5 * _sum_per_example(jnp.square(x - x_hat))
@@ -94,6 +112,12 @@ def elbo(
 
     Returns:
         The weighted sum; every part carries gradient.
+
+    Examples:
+        >>> from ivg.losses import variational
+        >>> parts = variational.ElboParts(jnp.array([-50.0]), kl_z=5.0, kl_c=2.0, kl_d=0.0)
+        >>> print(variational.elbo(parts), variational.elbo(parts, weight_z=4.0))
+        [-57.] [-72.]
     """
     divergence = weight_z * parts.kl_z + weight_c * parts.kl_c + weight_d * parts.kl_d
     return parts.log_likelihood - divergence

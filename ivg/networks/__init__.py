@@ -115,6 +115,14 @@ def family(name: str, *, dtype: DTypeLike | None = None, **options) -> Family:
 
     Raises:
       UserError: there is no such family, or it has no such option.
+
+    Examples:
+      >>> from ivg import networks
+      >>> encoder = networks.family("mlp", width=16).encoder((2, 10))  # sizes of its heads
+      >>> x = jnp.zeros((4, 8, 8, 1))
+      >>> params, stats = jax.jit(encoder.init)(jax.random.key(0), x)
+      >>> [head.shape for head in jax.jit(encoder.infer)(params, stats, x)]
+      [(4, 2), (4, 10)]
     """
     return family_in(dtype, _factory(FAMILIES, name, options)(**options))
 

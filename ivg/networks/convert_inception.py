@@ -54,6 +54,8 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ivg.networks.convert_inception",
         description="Inception's weights for the FID: from PyTorch's file to .npz.",
+        epilog="  python -m ivg.networks.convert_inception pt_inception-2015-12-05.pth W.npz",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", type=pathlib.Path, help="the .pth file")
     parser.add_argument("target", type=pathlib.Path, help="the .npz file to write")

@@ -156,8 +156,9 @@ def _folder(out: pathlib.Path) -> None:
 def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ivg.ranking",
-        description="Ranks trained runs of one data set without labels, by UDR and by "
-        "ModelCentrality.",
+        description="Ranks runs of one data set without labels, by UDR and ModelCentrality.",
+        epilog="  python -m ivg.ranking runs/seed_* --out=ranked",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("runs", nargs="+", help="run directories, three or more")
