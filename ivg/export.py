@@ -117,11 +117,7 @@ def describe(
 ) -> dict[str, Any]:
     """What config.json holds and the model card is made of."""
     results, reason = scores_of(model)
-    options = model.config[model.method] | {"num_attributes": len(model.attributes)}
-    codes = {
-        name: code._asdict() | {"prior": model_card.prior_words(model.method, name, code, options)}
-        for name, code in model.codes.items()
-    }
+    codes = {name: code._asdict() for name, code in model.codes.items()}
     functions = {
         name: {"file": f"{name}.jax_export", "inputs": list(f.inputs), "output": f.output}
         for name, f in made.functions.items()

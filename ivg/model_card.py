@@ -10,7 +10,6 @@ from typing import Any
 
 from ivg.card_scores import code_span, score_sections
 from ivg.catalogue import METHODS
-from ivg.players import Code
 
 DATA = {
     "digits": "1,797 handwritten digits that come with scikit-learn (of UCI's Optical Recognition "
@@ -53,29 +52,6 @@ encode = load("encode.jax_export")
 codes = encode(weights, {inputs})  # {codes}
 print("codes off by", {{k: np.abs(v - example[f"encoded.{{k}}"]).max() for k, v in codes.items()}})
 """
-
-
-def prior_words(method: str, name: str, code: Code, options: Mapping[str, Any]) -> str:
-    """How a code is drawn in training, in words.
-
-    Args:
-        method: name of the method.
-        name, code: of the code.
-        options: the method's section of the config.
-    """
-    if method == "ibgan":
-        return "by the network e(r given z) from z ~ N(0, 1), which is drawn towards N(0, 1)"
-    if method == "mixture_vae" and code.kind == "categorical":
-        return f"Dirichlet(1/{code.size}, ..., 1/{code.size}), soft weights that add up to 1"
-    if code.kind == "categorical":
-        return f"one of {code.size} classes, equally likely, as one-hot"
-    if method in ("csvae", "mmvae", "r_cvae") and name == "c":
-        each = "N(3, 1) where the attribute is present, N(0, 0.1^2) where not"
-        return f"{each}; {code.size // options['num_attributes']} neighbours for each attribute"
-    uniform = name == "c" and method.startswith("infovaegan") or method == "infogan_cr"
-    if method == "infogan" and name == "c":
-        uniform = options["code_prior"] != "normal"
-    return "uniform on [-1, 1]" if uniform else "N(0, 1)"
 
 
 def card(about: Mapping[str, Any]) -> str:

@@ -33,12 +33,14 @@ class Code(NamedTuple):
         "noise" (the rest of the image, not traversed).
     size: number of classes or of dimensions.
     low, high: the range over which a continuous code is traversed.
+    prior: how it is drawn in training, in words.
     """
 
     kind: str
     size: int
     low: float = -1.0
     high: float = 1.0
+    prior: str = "N(0, 1)"
 
 
 class Labelled(NamedTuple):

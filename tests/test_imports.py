@@ -80,7 +80,7 @@ ALLOWED = {
     "explore": {"compilation", "data", "examples", "explore", "log", "model", "players"},
     "programs": {"build", "examples", "model", "players"},
     "card_scores": set(),
-    "model_card": {"card_scores", "catalogue", "players"},
+    "model_card": {"card_scores", "catalogue"},
     "export": {"log", "model", "model_card", "programs", "rundir"},
     "main": {"config_files", "devices", "memory", "runs", "terminal"},
 }

@@ -13,13 +13,12 @@ from ivg.model import Model
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_priors_are_as_the_card_says(name):
+def test_priors_are_as_the_codes_say(name):
     model = tiny(name, step=10**6)
-    options = model.config[name] | {"num_attributes": len(model.attributes)}
     prior = jax.device_get(model.functions.prior(model.state, jax.random.key(0), 400))
     for code, values in prior.items():
-        words = model_card.prior_words(name, code, model.codes[code], options)
-        if "classes, equally" in words:
+        words = model.codes[code].prior
+        if words == "uniform over the classes":
             assert set(np.unique(values)) == {0, 1} and np.all(values.sum(1) == 1)
         elif "Dirichlet" in words:
             assert np.allclose(values.sum(1), 1, atol=1e-3) and 0 < np.median(values) < 1

@@ -40,6 +40,7 @@ from ivg.losses import adversarial, information, variational
 from ivg.methods.noise import instance_noise, noise_schedule
 from ivg.players import Code, Codes, Method, Metrics, Phase, Player, descend, player
 
+PRIOR = "e(r given z) of z ~ N(0, 1), drawn towards N(0, 1)"
 RATE_ALARM = 100.0  # nats; the released code's guard began at 20
 
 
@@ -243,7 +244,7 @@ def ibgan(
         encode=functools.partial(encode, game),
         generate=functools.partial(generate, game),
         prior=functools.partial(prior, game),
-        codes={"r": Code("continuous", dim_r, -2.0, 2.0)},
+        codes={"r": Code("continuous", dim_r, -2.0, 2.0, PRIOR)},
         bounds=functools.partial(bounds, game),
         alarm=alarm,
     )

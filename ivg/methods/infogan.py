@@ -237,10 +237,10 @@ def infogan(
         raise UserError("infogan needs a code to read: set infogan.dim_c or infogan.num_classes.")
     family = net.code_family(**network)
     family.check(image_shape)
-    edge = 1.0 if code_prior == "uniform" else 2.0
+    edge, law = (1.0, "uniform on [-1, 1]") if code_prior == "uniform" else (2.0, "N(0, 1)")
     codes = {
-        "d": Code("categorical", num_classes),
-        "c": Code("continuous", dim_c, -edge, edge),
+        "d": Code("categorical", num_classes, prior="uniform over the classes"),
+        "c": Code("continuous", dim_c, -edge, edge, law),
         "z": Code("noise", dim_z),
     }
     codes = {name: code for name, code in codes.items() if code.size}

@@ -264,9 +264,9 @@ def infogan_cr(
         )
     family = net.code_family(**network)
     family.check(image_shape)
-    codes = {"c": Code("continuous", dim_c)}
+    codes = {"c": Code("continuous", dim_c, prior="uniform on [-1, 1]")}
     if dim_z:
-        codes["z"] = Code("noise", dim_z)
+        codes["z"] = Code("noise", dim_z, prior="uniform on [-1, 1]")
     gan = infogan.Game(
         G=family.generator(image_shape),
         q=family.reconstructor((dim_c,)),

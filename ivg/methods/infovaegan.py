@@ -272,8 +272,8 @@ def make_method(game: Game, *, init: Callable, phases: tuple[Phase, ...]) -> Met
         generate=functools.partial(generate, game),
         prior=lambda s, key, n: prior(game, key, n),
         codes={
-            "d": Code("categorical", game.num_classes),
-            "c": Code("continuous", game.dim_c),
+            "d": Code("categorical", game.num_classes, prior="uniform over the classes"),
+            "c": Code("continuous", game.dim_c, prior="uniform on [-1, 1]"),
             "z": Code("noise", game.dim_z),
         },
         log_likelihood=functools.partial(log_likelihood, game),

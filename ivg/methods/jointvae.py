@@ -260,7 +260,7 @@ def jointvae(
         generate=functools.partial(generate, model),
         prior=functools.partial(prior, model),
         codes={
-            "d": Code("categorical", num_classes),
+            "d": Code("categorical", num_classes, prior="uniform over the classes"),
             "z": Code("continuous", dim_z, -2.0, 2.0),
         },
         log_likelihood=functools.partial(log_likelihood, model),

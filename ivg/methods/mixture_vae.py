@@ -52,6 +52,7 @@ from ivg.players import Code, Codes, Method, Metrics, Params, Phase, Player, des
 
 # Added to the scores: below, float32 knows neither samples nor their gradients.
 MIN_CONCENTRATION = 1e-3
+PRIOR = "Dirichlet(1/n, ..., 1/n), soft weights that add up to 1"
 START_DROPPED = 0.1  # probability with which a component is dropped at the start, as released
 
 
@@ -388,7 +389,7 @@ def make_method(model: Model) -> Method:
         generate=own(generate, model),
         prior=own(prior, model),
         codes={
-            "d": Code("categorical", model.num_components),
+            "d": Code("categorical", model.num_components, prior=PRIOR),
             "z": Code("continuous", model.num_components * model.dim_z, -2.0, 2.0),
         },
         log_likelihood=own(log_likelihood, model),

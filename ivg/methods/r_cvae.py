@@ -53,6 +53,7 @@ from ivg.players import (
 )
 
 PER_ATTRIBUTE = 2  # dimensions of c for each attribute
+PRIOR = "N(3, 1) where the attribute is present, N(0, 0.1^2) where not; two dimensions for each"
 LOW, HIGH = -0.5, 3.5  # the range of c in the thesis' figures
 
 
@@ -252,7 +253,7 @@ def make_method(model: Model, *, init, phase: Phase) -> Method:
         generate=functools.partial(generate, model),
         prior=lambda s, key, n: prior(model, key, n),
         codes={
-            "c": Code("continuous", PER_ATTRIBUTE * model.num_attributes, LOW, HIGH),
+            "c": Code("continuous", PER_ATTRIBUTE * model.num_attributes, LOW, HIGH, PRIOR),
             "z": Code("noise", model.dim_z),
         },
         log_likelihood=functools.partial(log_likelihood, model),
