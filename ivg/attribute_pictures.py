@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ivg import data, plots
-from ivg.examples import images_of, inputs
+from ivg.examples import encode, generate, images_of, inputs
 from ivg.players import Codes, Labelled, Method
 
 STEPS = 5  # of the plane, along each axis, from the code's low to its high end
@@ -38,14 +38,14 @@ def swap_picture(
 ) -> np.ndarray:
     """Test images, their reconstructions, and the same without and with an attribute (Fig. 10)."""
     x: Labelled = inputs(method, dataset.test, examples(dataset, attribute, n))
-    codes = method.encode(state, jax.tree.map(jnp.asarray, x))
-    rows = [images_of(x), method.generate(state, codes)]
+    codes = jax.tree.map(jnp.asarray, encode(method, state, x))
+    rows = [images_of(x), generate(method, state, codes)]
     for value in (0.0, 1.0):
         turned = with_attribute(method, codes, jnp.asarray(x.y), attribute, value, key)
-        rows.append(method.generate(state, turned))
+        rows.append(generate(method, state, turned))
     name = dataset.attribute_names[attribute]
     return plots.traversal(
-        np.stack([np.asarray(row) for row in rows]),
+        np.stack(rows),
         row_labels=("real", "reconstructed", f"without {name}", f"with {name}"),
         title=f"test images with c drawn for either value of {name}, z kept",
     )
@@ -56,7 +56,7 @@ def plane_picture(
 ) -> np.ndarray:
     """Both dimensions of an attribute's code over their plane, z of test images (Fig. 9)."""
     x = inputs(method, dataset.test, examples(dataset, attribute, images))
-    codes = method.encode(state, jax.tree.map(jnp.asarray, x))
+    codes = jax.tree.map(jnp.asarray, encode(method, state, x))
     code, own = method.codes["c"], own_dimensions(method, attribute)
     values = np.linspace(code.low, code.high, STEPS)
     points = np.stack(np.meshgrid(values, values, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -64,7 +64,7 @@ def plane_picture(
     for i in range(len(x.y)):
         base = {name: jnp.repeat(v[i : i + 1], len(points), axis=0) for name, v in codes.items()}
         base["c"] = base["c"].at[:, own].set(jnp.asarray(points))
-        x_g = np.asarray(method.generate(state, base))
+        x_g = generate(method, state, base)
         blocks.append(x_g.reshape(STEPS, STEPS, *x_g.shape[1:]))
     words = [f"{v:+.1f}" for v in values]
     name = dataset.attribute_names[attribute]

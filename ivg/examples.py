@@ -7,9 +7,10 @@ import numpy as np
 
 from ivg import data
 from ivg.data.batches import take
-from ivg.players import Labelled, Method
+from ivg.players import Codes, Labelled, Method
 
 CHUNK = 500  # images per device call
+DRAWN, READ = 64, 16  # generated and encoded at once for pictures, whatever they show
 
 
 def unit(images: np.ndarray) -> np.ndarray:
@@ -58,3 +59,33 @@ def in_chunks(f: Callable, n: int, *arrays: Callable[[np.ndarray], object]) -> d
         out = jax.device_get(f(*(a(np.where(rows, index, 0)) for a in arrays)))
         parts.append({name: values[rows] for name, values in out.items()})
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def generate(method: Method, state, codes: Codes) -> np.ndarray:
+    """Images float [n, H, W, C] of codes [n, size], for pictures: compiled once for any n."""
+    draw = jax.jit(method.generate)
+    return _padded(lambda rows: draw(state, rows), codes, DRAWN)
+
+
+def encode(method: Method, state, x: np.ndarray | Labelled) -> Codes:
+    """Codes of images, NumPy [n, size], for pictures: compiled once for any n."""
+    read = jax.jit(method.encode)
+    return _padded(lambda rows: read(state, rows), x, READ)
+
+
+def prior(method: Method, state, key: jax.Array, n: int) -> Codes:
+    """Codes as drawn in training, NumPy [n, size]."""
+    return jax.device_get(jax.jit(method.prior, static_argnums=2)(state, key, n))
+
+
+def _padded(f: Callable, arrays, size: int):
+    """What f gives for rows [n, ...], in batches of one size; the last is filled up with a row."""
+    arrays = jax.tree.map(np.asarray, arrays)
+    n = len(jax.tree.leaves(arrays)[0])
+
+    def rows(first: int):
+        index = np.minimum(np.arange(first, first + size), n - 1)
+        return jax.tree.map(lambda array: array[index], arrays)
+
+    parts = [jax.device_get(f(rows(first))) for first in range(0, n, size)]
+    return jax.tree.map(lambda *found: np.concatenate(found)[:n], *parts)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ivg import data, plots, scoring
-from ivg.examples import chosen, images_of, inputs
+from ivg.examples import chosen, encode, generate, images_of, inputs, prior
 from ivg.players import Codes, Labelled, Method
 
 RATE_IMAGES = 500  # test images for the KL that orders the rows of traversals
@@ -19,10 +19,9 @@ def reconstruct(method: Method, state, x: jax.Array | Labelled) -> jax.Array:
 
 def middle(method: Method, state, key: jax.Array, n: int) -> Codes:
     """The middle of every code, n times: continuous codes and noise at 0, one class drawn."""
-    codes = method.prior(state, key, 1)
     return {
         name: jnp.repeat(code if method.codes[name].kind == "categorical" else 0 * code, n, axis=0)
-        for name, code in codes.items()
+        for name, code in prior(method, state, key, 1).items()
     }
 
 
@@ -32,8 +31,8 @@ def class_traversal(method: Method, state, key, code: str, axis: int, values: np
     codes = middle(method, state, key, num_classes * columns)
     codes["d"] = jnp.repeat(jnp.eye(num_classes), columns, axis=0)
     codes[code] = codes[code].at[:, axis].set(jnp.tile(jnp.asarray(values), num_classes))
-    x_g = method.generate(state, codes)
-    return np.asarray(x_g).reshape(num_classes, columns, *x_g.shape[1:])
+    x_g = generate(method, state, codes)
+    return x_g.reshape(num_classes, columns, *x_g.shape[1:])
 
 
 def code_traversal(method: Method, state, base: Codes, columns: int, order=None):
@@ -48,38 +47,39 @@ def code_traversal(method: Method, state, base: Codes, columns: int, order=None)
         order: numbers [dims] of the dimensions of the only continuous code, and values to print
             beside them; None keeps the order and prints nothing.
     """
-    base = {name: jnp.repeat(code[:1], columns, axis=0) for name, code in base.items()}
+    base = {name: np.repeat(np.asarray(code[:1]), columns, axis=0) for name, code in base.items()}
     rows, labels = [], []
     for name in scoring.continuous(method):
         code = method.codes[name]
-        values = jnp.linspace(code.low, code.high, columns)
+        values = np.linspace(code.low, code.high, columns)
         axes = range(code.size) if order is None else np.argsort(-np.asarray(order))
         for axis in axes[:MAX_ROWS]:
-            codes = base | {name: base[name].at[:, axis].set(values)}
-            rows.append(np.asarray(method.generate(state, codes)))
+            moved = base[name].copy()
+            moved[:, axis] = values
+            rows.append(base | {name: moved})
             amount = "" if order is None else f" {order[axis]:.2f}"
             labels.append(f"{name}{axis + 1}{amount}")
-    return np.stack(rows), labels
+    codes = {name: np.concatenate([row[name] for row in rows]) for name in base}
+    x_g = generate(method, state, codes)
+    return x_g.reshape(len(rows), columns, *x_g.shape[1:]), labels
 
 
 def interpolate(method: Method, state, x: np.ndarray | Labelled, columns: int) -> np.ndarray:
     """Images [B/2, columns, H, W, C] between the codes of x[0::2] and those of x[1::2]."""
-    codes = method.encode(state, jax.tree.map(jnp.asarray, x))
-    weights = jnp.linspace(0.0, 1.0, columns)
-    rows = []
-    for i in range(0, len(images_of(x)) - 1, 2):
-        mixed = {
-            name: jnp.outer(1 - weights, v[i]) + jnp.outer(weights, v[i + 1])
-            for name, v in codes.items()
-        }
-        rows.append(np.asarray(method.generate(state, mixed)))
-    return np.stack(rows)
+    pairs = len(images_of(x)) // 2
+    codes = encode(method, state, jax.tree.map(lambda leaf: leaf[: 2 * pairs], x))
+    weights = np.linspace(0.0, 1.0, columns, dtype=np.float32)[:, None]
+    mixed = {
+        name: ((1 - weights) * v[0::2, None] + weights * v[1::2, None]).reshape(-1, v.shape[1])
+        for name, v in codes.items()
+    }
+    x_g = generate(method, state, mixed)
+    return x_g.reshape(pairs, columns, *x_g.shape[1:])
 
 
 def sample_picture(method: Method, state, key, n: int = 100, columns: int = 10) -> np.ndarray:
     """A grid uint8 [H, W, C] of n images from the prior."""
-    x_g = method.generate(state, method.prior(state, key, n))
-    return plots.grid(np.asarray(x_g), columns)
+    return plots.grid(generate(method, state, prior(method, state, key, n)), columns)
 
 
 def kl_per_code(method: Method, state, dataset: data.Dataset, key) -> list[float] | None:
@@ -107,9 +107,9 @@ def traversal_of_images(
 ) -> np.ndarray:
     """The same from the codes of test images, one block after the other, as in IB-GAN's Fig. 1."""
     kl = kl_per_code(method, state, dataset, key)
-    codes = method.encode(state, inputs(method, dataset.test, chosen(dataset, images)))
+    codes = encode(method, state, inputs(method, dataset.test, chosen(dataset, images)))
     blocks = []
-    for i in range(len(jax.tree.leaves(codes)[0])):
+    for i in range(len(next(iter(codes.values())))):
         base = {name: code[i : i + 1] for name, code in codes.items()}
         rows, names = code_traversal(method, state, base, columns, kl)
         blocks.append(rows)
@@ -144,7 +144,7 @@ def pictures(method: Method, state, dataset: data.Dataset, key) -> dict[str, np.
     if method.encode is not None:
         n = min(40, len(dataset.test.images) // 2 * 2)
         x = inputs(method, dataset.test, chosen(dataset, n))
-        x_hat = np.asarray(reconstruct(method, state, x))
+        x_hat = generate(method, state, encode(method, state, x))
         result["reconstructions"] = plots.reconstructions(images_of(x), x_hat)
         ends = jax.tree.map(lambda leaf: leaf[: min(20, n)], x)
         middle, shown = interpolate(method, state, ends, 10), images_of(ends)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ivg import build, checkpoint, compilation, devices, plots, rundir, summary, terminal, train
 from ivg.errors import UserError
+from ivg.examples import generate, prior
 from ivg.log import no_space
 
 
@@ -159,14 +160,14 @@ def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = Non
     """
     run, state, step = last_state(stored(workdir, config), workdir)
     with jax.set_mesh(run.mesh):
-        codes = run.method.prior(state, jax.random.fold_in(run.eval_key, step), num_samples)
-        images = plots.to_uint8(np.asarray(run.method.generate(state, codes)))
+        key = jax.random.fold_in(run.eval_key, step)
+        codes = prior(run.method, state, key, num_samples)
+        images = plots.to_uint8(generate(run.method, state, codes))
     picture = workdir / "figures" / "drawn.png"
-    arrays = {name: np.asarray(code) for name, code in codes.items()}
     with no_space(workdir):
         picture.parent.mkdir(exist_ok=True)
         plots.save(picture, plots.grid(images, max(1, round(num_samples**0.5))))
-        np.savez_compressed(workdir / "samples.npz", images=images, **arrays)
+        np.savez_compressed(workdir / "samples.npz", images=images, **codes)
     print(f"{num_samples} images of step {step}: {picture} and {workdir / 'samples.npz'}")
 
 

@@ -101,8 +101,10 @@ def bounds(method: Method, state, key: jax.Array, n: int = BOUND_SAMPLES) -> dic
     "info_lower", and where the method has them "info_upper" with its parts "kl" per dimension of
     the code.
     """
-    draw = jax.jit(lambda s, k: method.bounds(s, k, CHUNK))
-    parts = [jax.device_get(draw(state, k)) for k in jax.random.split(key, max(n // CHUNK, 1))]
+    draw = jax.jit(method.bounds, static_argnums=2)
+    parts = [
+        jax.device_get(draw(state, k, CHUNK)) for k in jax.random.split(key, max(n // CHUNK, 1))
+    ]
     means = {name: np.mean([p[name].mean(axis=0) for p in parts], axis=0) for name in parts[0]}
     result = {"info_lower": float(means["info_lower"])}
     if "kl" in means:
@@ -113,5 +115,5 @@ def bounds(method: Method, state, key: jax.Array, n: int = BOUND_SAMPLES) -> dic
 
 def rates(method: Method, state, x: np.ndarray) -> list[float]:
     """KL(q(code | x) || prior) per dimension of the continuous codes, nats, mean over images x."""
-    each = jax.jit(lambda s, x: jnp.mean(method.rates(s, x), axis=0))(state, x)
-    return [float(value) for value in each]
+    each = jax.device_get(jax.jit(method.rates)(state, x))
+    return each.astype(np.float64).mean(axis=0).tolist()

@@ -69,8 +69,8 @@ ALLOWED = {
     "compilation": set(),
     "configs": set(),
     "memory": set(),
-    "runs": {"build", "checkpoint", "compilation", "devices", "log", "plots", "rundir", "summary"}
-    | {"terminal", "train"},
+    "runs": {"build", "checkpoint", "compilation", "devices", "examples", "log", "plots"}
+    | {"rundir", "summary", "terminal", "train"},
     "summary": {"terminal"},
     "catalogue": set(),
     "config_files": {"catalogue", "configs"},

@@ -8,7 +8,7 @@ import numpy as np
 
 from ivg import data
 from ivg.data.batches import take
-from ivg.examples import chosen, inputs
+from ivg.examples import chosen, encode, inputs, prior
 from ivg.players import Method
 from ivg.report import sheets, traversals
 
@@ -57,9 +57,8 @@ def stills(
 
 def samples(method: Method, state, key: jax.Array, count: int) -> Still:
     """Images of codes from the prior."""
-    drawn = jax.device_get(method.prior(state, key, DRAWN))
-    codes = {name: np.asarray(value)[:count] for name, value in drawn.items()}
-    images = traversals.generate(method, state, codes)
+    codes = {name: code[:count] for name, code in prior(method, state, key, DRAWN).items()}
+    images = traversals.drawn(method, state, codes)
     words = f"{count} images of codes drawn from the prior, not selected."
     return Still("Samples", words, sheets.sheet(images, 10), count, 1, f"{count} generated images")
 
@@ -67,8 +66,8 @@ def samples(method: Method, state, key: jax.Array, count: int) -> Still:
 def reconstructions(method: Method, state, dataset: data.Dataset, count: int) -> Still:
     """Test images, each above what is generated from its codes."""
     numbers = chosen(dataset, count)
-    codes = _encoded(method, state, dataset, numbers)
-    made = traversals.generate(method, state, codes)
+    codes = encode(method, state, inputs(method, dataset.test, numbers))
+    made = traversals.drawn(method, state, codes)
     images = np.stack([take(dataset.test.images, numbers), made], axis=1)
     return Still(
         "Reconstructions",
@@ -84,14 +83,14 @@ def interpolations(method: Method, state, dataset: data.Dataset, count: int) -> 
     """Rows from one test image to another: both ends real, the way between their codes."""
     numbers = chosen(dataset, 2 * max(count, 1))
     numbers = numbers[: len(numbers) // 2 * 2]
-    codes = _encoded(method, state, dataset, numbers)
+    codes = encode(method, state, inputs(method, dataset.test, numbers))
     weights = np.tile(np.linspace(0, 1, STEPS, dtype=np.float32), len(numbers) // 2)[:, None]
     mixed = {
         name: (1 - weights) * np.repeat(value[0::2], STEPS, axis=0)
         + weights * np.repeat(value[1::2], STEPS, axis=0)
         for name, value in codes.items()
     }
-    made = traversals.generate(method, state, mixed)
+    made = traversals.drawn(method, state, mixed)
     between = made.reshape(-1, STEPS, *made.shape[1:])
     real = take(dataset.test.images, numbers)
     rows = np.concatenate([real[0::2, None], between, real[1::2, None]], axis=1)
@@ -103,14 +102,3 @@ def interpolations(method: Method, state, dataset: data.Dataset, count: int) -> 
         STEPS + 2,
         f"{len(rows)} interpolations between two test images",
     )
-
-
-def _encoded(method: Method, state, dataset: data.Dataset, numbers: np.ndarray) -> dict:
-    """The codes of test images, by the encoder that `traversals` has compiled: its batch of 16."""
-    encode, parts = jax.jit(method.encode), []
-    for first in range(0, len(numbers), traversals.ENCODED):
-        own = numbers[first : first + traversals.ENCODED]
-        x = inputs(method, dataset.test, np.resize(own, traversals.ENCODED))
-        codes = jax.device_get(encode(state, x))
-        parts.append({name: np.asarray(value)[: len(own)] for name, value in codes.items()})
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}

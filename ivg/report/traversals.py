@@ -14,17 +14,14 @@ import numpy as np
 
 from ivg import attribute_pictures, data, pictures, plots, scoring
 from ivg.data.batches import take
-from ivg.examples import chosen, inputs
+from ivg.examples import chosen, encode, generate, inputs, prior
 from ivg.players import Codes, Labelled, Method
 from ivg.report import sheets
 
-CHUNK = 64  # images generated at once
-ENCODED = 16  # and encoded at once, whatever the data
 MOST_CLASSES = 24  # buttons of one code
 DRAWS = 4  # of c from p(c | y), for either value of an attribute
 PLANE = 7  # steps of an attribute's plane along each axis
 FEWEST = 4  # starts that are worth fewer steps
-PER_CODE = 1_000  # generated images behind the KL of a method that infers none
 
 
 class Plan(NamedTuple):
@@ -135,7 +132,7 @@ def _middles(method: Method, state, key) -> list[Start]:
 
 
 def _drawn(method: Method, state, key, count: int = 10) -> list[Start]:
-    codes = jax.device_get(method.prior(state, key, count))
+    codes = prior(method, state, key, count)
     return [
         Start("drawn", f"sample {i + 1} from the prior", f"{i + 1}", _row(codes, i))
         for i in range(count)
@@ -144,8 +141,8 @@ def _drawn(method: Method, state, key, count: int = 10) -> list[Start]:
 
 def _real(method: Method, state, dataset: data.Dataset) -> list[Start]:
     numbers = example_numbers(dataset, bool(method.num_attributes))
-    x = inputs(method, dataset.test, np.resize(numbers, ENCODED))
-    codes = jax.device_get(jax.jit(method.encode)(state, x))
+    x = inputs(method, dataset.test, numbers)
+    codes = encode(method, state, x)
     images = take(dataset.test.images, numbers)
     return [
         Start("image", *_called(dataset, number), _row(codes, i), images[i], _attributes(x, i))
@@ -193,20 +190,6 @@ def _attributes(x: np.ndarray | Labelled, i: int) -> np.ndarray | None:
 
 
 # ---- the ways from a start ----------------------------------------------------------------------
-
-
-def kl_per_code(method: Method, state, dataset: data.Dataset, key) -> list[float] | None:
-    """KL per dimension of the continuous codes in nats, where the method knows it.
-
-    As `pictures.kl_per_code`, but the functions keep their identity and are compiled once a run.
-    """
-    if method.rates is not None:
-        x = inputs(method, dataset.test, chosen(dataset, pictures.RATE_IMAGES))
-        return np.asarray(jax.jit(method.rates)(state, x)).mean(axis=0).tolist()
-    if method.bounds is None:
-        return None
-    kl = jax.jit(method.bounds, static_argnums=2)(state, key, PER_CODE).get("kl")
-    return None if kl is None else np.asarray(kl).mean(axis=0).tolist()
 
 
 def sliders(
@@ -302,14 +285,9 @@ def _plane_codes(start: Start, plane: Plane) -> Codes:
 # ---- images -------------------------------------------------------------------------------------
 
 
-def generate(method: Method, state, codes: Codes) -> np.ndarray:
-    """Images uint8 [n, H, W, C] of codes [n, ...], in chunks of one size."""
-    draw, count, parts = jax.jit(method.generate), len(next(iter(codes.values()))), []
-    for first in range(0, count, CHUNK):
-        index = np.minimum(np.arange(first, first + CHUNK), count - 1)
-        rows = {name: np.asarray(value, np.float32)[index] for name, value in codes.items()}
-        parts.append(plots.to_uint8(np.asarray(draw(state, rows))[: count - first]))
-    return np.concatenate(parts)
+def drawn(method: Method, state, codes: Codes) -> np.ndarray:
+    """Images uint8 [n, H, W, C] of codes [n, ...]."""
+    return plots.to_uint8(generate(method, state, codes))
 
 
 def explore(
@@ -335,7 +313,7 @@ def explore(
         None where not even one start fits.
     """
     points = starts(method, state, dataset, key, plan.starts)
-    kl = kl_per_code(method, state, dataset, key) if kl is None else kl
+    kl = pictures.kl_per_code(method, state, dataset, key) if kl is None else kl
     areas = planes(method, dataset.attribute_names)
     looks = _thumbs(method, state, points)
     room = budget - len(sheets.sheet(looks, len(looks)).uri)
@@ -375,8 +353,8 @@ def _rendered(method: Method, state, points, rows, areas, steps: int, key) -> It
     """(sheet, sheets of the planes) of one start after the other."""
     for i, start in enumerate(points):
         codes = _tiles(method, start, rows, jax.random.fold_in(key, i))
-        own = sheets.sheet(generate(method, state, codes), steps)
-        fields = [generate(method, state, _plane_codes(start, plane)) for plane in areas]
+        own = sheets.sheet(drawn(method, state, codes), steps)
+        fields = [drawn(method, state, _plane_codes(start, plane)) for plane in areas]
         yield own, [sheets.sheet(images, PLANE) for images in fields]
 
 
@@ -392,7 +370,7 @@ def _within(parts: Iterator[tuple], room: int) -> Iterator[tuple]:
 def _thumbs(method: Method, state, points: Sequence[Start]) -> np.ndarray:
     """What stands on the buttons of the starts: uint8 [n, H, W, C]."""
     codes = {n: np.concatenate([p.codes[n] for p in points]) for n in points[0].codes}
-    made = generate(method, state, codes)
+    made = drawn(method, state, codes)
     return np.stack(
         [own if p.image is None else p.image for p, own in zip(points, made, strict=True)]
     )
