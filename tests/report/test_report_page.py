@@ -8,6 +8,7 @@ import pytest
 import reported
 from PIL import Image
 
+from ivg import pictures
 from ivg.report import compare, page, traversals
 from tests.browser import PHONE, browser, opened
 
@@ -105,11 +106,11 @@ def test_the_image_is_the_generator_s(chromium, sprites):
     """What the slider shows, pixel by pixel, is what the method generates there."""
     _, run = reported.sprites_run()
     points = traversals.starts(run.method, run.state, run.dataset, run.key, 20)
-    kl = traversals.kl_per_code(run.method, run.state, run.dataset, run.key)
+    kl = pictures.kl_per_code(run.method, run.state, run.dataset, run.key)
     axis = int(np.argmax(kl))
     codes = {name: value.copy() for name, value in points[0].codes.items()}
     codes["r"][:, axis] = 2.0
-    wanted = traversals.generate(run.method, run.state, codes)[0, :, :, 0]
+    wanted = traversals.drawn(run.method, run.state, codes)[0, :, :, 0]
     with opened(chromium, sprites) as seen:
         assert seen.page.inner_text(".track label").startswith(f"r{axis + 1}")
         set_slider(seen, "#code0", 10)
