@@ -189,12 +189,13 @@ def _write_files(
     versions: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Writes what is not for people; returns {file: its size and SHA-256}."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     about = {"format": FORMAT, "version": VERSION, "method": model.method, "data": model.data}
     about |= {"step": model.step, "commit": versions.get("commit", "unknown")}
     metadata = {name: str(value) for name, value in about.items()}
-    save_file(made.weights, folder / "weights.safetensors", metadata=metadata)
+    # Not save_file, whose files nobody else may read.
+    (folder / "weights.safetensors").write_bytes(save(made.weights, metadata=metadata))
     for name, code in made.code.items():
         (folder / f"{name}.jax_export").write_bytes(code)
     np.savez_compressed(folder / "example.npz", **example)
