@@ -1,9 +1,9 @@
-"""CelebA, 64x64, centre crop of 128 pixels as in the InfoVAEGAN paper's code.
+"""CelebA, 64x64, cropped as in InfoVAEGAN's code.
 
---config.data.dir names a tfds directory, or a zip or folder with CelebA's own files
-(`img_align_celeba`, `list_attr_celeba.txt`). Paper: Ye & Bors, ICIP 2021, 10 continuous codes and
-K = 10; its FID is a chart without numbers. `:ibgan` is Jeon et al., AAAI 2021: 15 codes, beta 0.35,
-1,000,000 steps. The published networks want a GPU; on two CPU cores
+The centre crop is of 128 pixels. --config.data.dir names a tfds directory, or a zip or folder with
+CelebA's own files (`img_align_celeba`, `list_attr_celeba.txt`). Paper: Ye & Bors, ICIP 2021, 10
+continuous codes and K = 10; its FID is a chart without numbers. `:ibgan` is Jeon et al., AAAI 2021:
+15 codes, beta 0.35, 1,000,000 steps. The published networks want a GPU; on two CPU cores
 --config.infovaegan.network.width=0.125 --config.infovaegan.num_critic=1 takes one to two seconds a
 step (300 steps give skin-coloured blobs, not yet faces).
 """

@@ -1,12 +1,13 @@
-"""CelebA-Glasses, 64x64: all images with eyeglasses, and twice as many without (Kim, 2019).
+"""CelebA-Glasses, 64x64: eyeglasses, twice as many without.
 
---config.data.dir names a tfds directory, or a zip or folder with CelebA's own files, as for
-configs/celeba.py. Of full CelebA 13,193 + 26,386 images, H(y) = 0.918 bits, 30,000 of them for
-training. `mmvae` (default), `:csvae`, `:r_cvae` train as in the thesis, for 1,000 epochs, but are
-scored by smaller networks; `python -m experiments.mmvae_table2 --preset=paper` takes the thesis'.
-Its Table 2: I(c; y) 0.908, I(z; y) 0.175, I(z; c) 0.400 bits; Table 3: 97.17 % of attributes
-swapped. Another attribute: --config.attributes=Wearing_Hat. A GPU is wanted; `--preset=cpu` there,
-with --data=celeba_glasses, takes the sizes of configs/faces.py.
+Kim, 2019: all images of CelebA with eyeglasses, and twice as many without. --config.data.dir names
+a tfds directory, or a zip or folder with CelebA's own files, as for configs/celeba.py. Of full
+CelebA 13,193 + 26,386 images, H(y) = 0.918 bits, 30,000 of them for training. `mmvae` (default),
+`:csvae`, `:r_cvae` train as in the thesis, for 1,000 epochs, but are scored by smaller networks;
+`python -m experiments.mmvae_table2 --preset=paper` takes the thesis'. Its Table 2: I(c; y) 0.908,
+I(z; y) 0.175, I(z; c) 0.400 bits; Table 3: 97.17 % of attributes swapped. Another attribute:
+--config.attributes=Wearing_Hat. A GPU is wanted; `--preset=cpu` there, with --data=celeba_glasses,
+takes the sizes of configs/faces.py.
 """
 
 from ivg.configs import base

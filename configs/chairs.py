@@ -1,8 +1,8 @@
-"""Aubry's 3D Chairs, 64x64 grey, from the extracted archive: --config.data.dir=rendered_chairs.
+"""3D Chairs, 64x64 grey, from the extracted archive.
 
-Centre crop of 400 pixels, then resized. Settings of IB-GAN's released code (Jeon et al., AAAI
-2021): beta 0.325, shared trunk, 700,000 steps, ngf 32 and ndf 16 (its README says ndf 32, but the
-code overrides that). A GPU is wanted.
+Aubry's chairs: --config.data.dir=rendered_chairs. Centre crop of 400 pixels, then resized. Settings
+of IB-GAN's released code (Jeon et al., AAAI 2021): beta 0.325, shared trunk, 700,000 steps, ngf 32
+and ndf 16 (its README says ndf 32, but the code overrides that). A GPU is wanted.
 """
 
 from ivg.configs import base

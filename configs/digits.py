@@ -1,9 +1,9 @@
-"""Handwritten digits, 8x8, 1,797 images that come with scikit-learn: no download needed.
+"""Digits of scikit-learn, 8x8: no download.
 
-The default method is our extension `infovaegan_invariant`: one-to-one clustering accuracy of about
-0.92 on the 360 test images, where k-means on the pixels has 0.79, in a few minutes on two CPU
-cores. The paper's own method is `--config=configs/digits.py:infovaegan`. The README's table has
-both.
+1,797 handwritten digits. The default method is our extension `infovaegan_invariant`: one-to-one
+clustering accuracy of about 0.92 on the 360 test images, where k-means on the pixels has 0.79, in
+about a minute on two CPU cores. The paper's own method is `--config=configs/digits.py:infovaegan`.
+experiments/README.md has both.
 """
 
 from ivg.configs import autoencoders, base

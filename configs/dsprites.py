@@ -1,4 +1,7 @@
-"""DeepMind's own dSprites, where tfds has prepared it; everything else as in configs/sprites.py."""
+"""DeepMind's own dSprites, where tfds has prepared it.
+
+Everything else is as in configs/sprites.py.
+"""
 
 from ivg.configs import sprites
 

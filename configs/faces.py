@@ -1,9 +1,10 @@
-"""Rendered faces, 64x64, whose every factor is known: does c hold what belongs to the attribute?
+"""Rendered faces, 64x64, with known factors: no download.
 
-No download: the faces are drawn from 20 factors by `ivg.data.faces`. The attribute is glasses;
---config.attributes=glasses,beard takes both. Label frequencies, ranges and correlations can be set:
---config.data.priors=glasses:0.33 --config.data.correlations=glasses:hair_colour:0.8. Methods of
-Kim's MMVAE thesis (2019): `mmvae` (default), `:csvae`, `:r_cvae`.
+Does c hold what belongs to the attribute, and nothing else? The faces are drawn from 20 factors by
+`ivg.data.faces`. The attribute is glasses; --config.attributes=glasses,beard takes both. Label
+frequencies, ranges and correlations can be set: --config.data.priors=glasses:0.33
+--config.data.correlations=glasses:hair_colour:0.8. Methods of Kim's MMVAE thesis (2019): `mmvae`
+(default), `:csvae`, `:r_cvae`.
 
 Made for a CPU: a quarter of the thesis' width, z of 64, smaller networks for information with a
 hundred times its learning rate, since a run has an eightieth of its steps, and a weight on c's

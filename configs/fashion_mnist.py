@@ -1,4 +1,7 @@
-"""Fashion-MNIST, 28x28, through tfds: the settings of MNIST, not tuned; no result is claimed."""
+"""Fashion-MNIST, 28x28, through tfds.
+
+The settings of MNIST, not tuned; no result is claimed.
+"""
 
 from ivg.configs import mnist
 

@@ -1,8 +1,9 @@
-"""Your own images: --config.data.dir=FOLDER_OR_ZIP, any sizes, cropped square and made 64x64.
+"""Your own images: --config.data.dir=FOLDER_OR_ZIP.
 
-Labels are optional: `labels.csv` (a header row; file names first; a column `label` for classes,
-every other column an attribute of 1, 0 or -1), CelebA's `list_attr_celeba.txt`, or one subfolder
-per class. The networks are those of CelebA; see there for a CPU.
+Of any sizes; they are cropped square and made 64x64. Labels are optional: `labels.csv` (a header
+row; file names first; a column `label` for classes, every other column an attribute of 1, 0 or -1),
+CelebA's `list_attr_celeba.txt`, or one subfolder per class. The networks are those of CelebA; see
+there for a CPU.
 """
 
 from ivg.configs import celeba

@@ -3,7 +3,7 @@
 Paper: Ye & Bors, ICIP 2021, Table 1: one-to-one clustering accuracy of InfoVAEGAN 95.42 % (mean of
 4 runs), 96.15 % (best). The default method is our extension `infovaegan_invariant`: expect 98.2 %,
 in 10 to 15 minutes on one CPU core. The paper's own method is
-`--config=configs/mnist.py:infovaegan`. The README's table has both.
+`--config=configs/mnist.py:infovaegan`. experiments/README.md has both.
 
 The networks are small enough for a CPU. `:infogan` has InfoGAN's own
 (--config.infogan.network.width=0.5 on a CPU), `:infovaegan` the same at half their width, 3,000

@@ -1,11 +1,12 @@
-"""Sprites (re-rendered dSprites), 64x64, 737,280 images that are drawn inside the training step.
+"""Sprites (re-rendered dSprites), 64x64: no download.
 
-Paper: Jeon et al., "IB-GAN", AAAI 2021, Table 1: FactorVAE score of GAN 0.40, InfoGAN 0.61, IB-GAN
-0.80 (mean of 10 seeds, 150,000 steps, beta 0.141). Default method `ibgan`; baselines are one suffix
-away: `:gan`, `:infogan`, `:wgan_gp`, `:infovaegan`. All GANs of that table have its networks,
-optimisers and instance noise. `:infogan_cr` is Lin et al., ICML 2020, FactorVAE score 0.88, as its
-code runs it: --config.infogan_cr.cr_start belongs below --config.num_steps when that is lowered.
-A GPU is wanted; two CPU cores take about six steps a second.
+737,280 images, drawn inside the training step. Paper: Jeon et al., "IB-GAN", AAAI 2021, Table 1:
+FactorVAE score of GAN 0.40, InfoGAN 0.61, IB-GAN 0.80 (mean of 10 seeds, 150,000 steps, beta
+0.141). Default method `ibgan`; baselines are one suffix away: `:gan`, `:infogan`, `:wgan_gp`,
+`:infovaegan`. All GANs of that table have its networks, optimisers and instance noise.
+`:infogan_cr` is Lin et al., ICML 2020, FactorVAE score 0.88, as its code runs it:
+--config.infogan_cr.cr_start belongs below --config.num_steps when that is lowered. A GPU is wanted;
+two CPU cores take about six steps a second.
 """
 
 from ivg.configs import autoencoders, base, methods

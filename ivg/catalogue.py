@@ -114,12 +114,12 @@ METHODS = {
     ),
     "infovaegan_invariant": About(
         "Invariant InfoVAEGAN",
-        "our extension: its classes are found by agreement on affine copies of images",
+        "our extension: classes are found by agreement on affine copies",
         *_INFOVAEGAN,
     ),
     "infovaegan_joint": About(
         "Joint InfoVAEGAN",
-        "InfoVAEGAN as its authors released it: D sees images beside their codes",
+        "InfoVAEGAN as released: D sees images beside their codes",
         *_INFOVAEGAN,
     ),
     "jointvae": About(
@@ -145,7 +145,7 @@ METHODS = {
     ),
     "r_cvae": About(
         "r-CVAE",
-        "a conditional VAE whose attributes have a code of their own; MMVAE's baseline",
+        "a conditional VAE whose attributes have a code of their own",
         "Kim",
         "Mutual Information Minimizing VAE",
         "thesis, 2019",

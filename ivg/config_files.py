@@ -95,10 +95,7 @@ def resolve_flags(argv: list[str]) -> list[str]:
 def listing() -> str:
     """Every method, and every config file of ivg with the method that it begins with."""
     attributes = "csvae, mmvae and r_cvae learn from attributes: faces, celeba, images, ..."
-    methods = [
-        _entry(name, f"{about.line} ({about.authors}, {about.venue})")
-        for name, about in METHODS.items()
-    ]
+    methods = [_entry(name, f"{about.line} ({about.venue})") for name, about in METHODS.items()]
     files = [
         _entry(PREFIX + name, words + (f" [{default}]" if default else ""))
         for name, (words, default) in known().items()
@@ -123,7 +120,7 @@ def _entry(name: str, words: str) -> str:
     return textwrap.fill(
         words,
         100,
-        initial_indent=f"  {name:<24} ",
-        subsequent_indent=" " * 27,
+        initial_indent=f"  {name:<20}  ",
+        subsequent_indent=" " * 24,
         break_on_hyphens=False,
     )

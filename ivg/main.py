@@ -190,6 +190,9 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from the last checkpoint")
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # whoever read the output has ended, as in --list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def run() -> None:

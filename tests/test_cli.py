@@ -280,3 +280,11 @@ def test_ctrl_c_outside_the_training(tmp_path):
     done = command.interrupt(process, signal.SIGINT, opened, delay=0.4)
     assert done.returncode == 130 and "the same command again" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_ends_early_gets_no_traceback():
+    process = command.start("--list")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()

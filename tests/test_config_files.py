@@ -82,6 +82,8 @@ def test_the_list_names_every_method_and_every_config():
     assert re.findall(r"^  ivg:(\S+)", configs, re.M) == NAMES
     assert re.search(r"ivg:sprites +Sprites \(re-rendered dSprites\).*\[ibgan\]", configs, re.S)
     assert max(map(len, text.splitlines()[:-1])) <= 100
+    lines = [line for line in text.splitlines() if line.startswith("  ")]
+    assert len(lines) == len(METHODS) + 1 + len(NAMES)  # one each, and a remark
 
 
 def test_from_another_directory_without_jax(tmp_path):
