@@ -30,13 +30,13 @@ import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 
 import numpy as np
 
-from ivg import log, model_card, programs, rundir
+from ivg import command_line, log, model_card, programs, rundir
 from ivg.errors import UserError
 from ivg.model import Model, load, require_checkpoint
 
@@ -265,12 +265,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", help="folder of the export; an earlier export in it is replaced (default: export "
         "in the run directory)")  # fmt: skip
     add("--step", type=int, help="of the checkpoint (default: the last good one)")
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = fail  # the library's own way prints the usage and a prefix of its own
-    return parser.parse_args(arguments)
+    return command_line.parse(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ivg import data, devices
+from ivg import command_line, data, devices
 from ivg.data.batches import take
 from ivg.errors import UserError
 from ivg.metrics import feature_scores
@@ -357,8 +357,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="Inception's, .npz or .safetensors")
     parser.add_argument("--seed", type=int, default=0, help="of the random subsets")
     parser.add_argument("--json", help="file for all scores")
-    parser.error = feature_scores.fail
-    return parser.parse_args(arguments)
+    return command_line.parse(parser, arguments)
 
 
 if __name__ == "__main__":

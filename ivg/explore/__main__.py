@@ -14,11 +14,10 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from typing import NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 
-from ivg import compilation
+from ivg import command_line, compilation
 from ivg.errors import UserError
 from ivg.explore import explorer, page, server
 
@@ -73,12 +72,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="address to listen on; 0.0.0.0 lets others in (default %(default)s)")  # fmt: skip
     add("--port", type=int, help="port to listen on (default: 7860, or the next free one)")
     add("--open", action="store_true", help="open the page in the browser")
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = fail  # the library's own way prints the usage and a prefix of its own
-    flags = parser.parse_args(arguments)
+    flags = command_line.parse(parser, arguments)
     if flags.port is not None and not 0 <= flags.port < 65536:
         raise UserError(f"--port={flags.port} is no port; use one from 1024 to 65535.")
     return flags

@@ -10,10 +10,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from ivg import command_line
 from ivg.errors import UserError
 from ivg.metrics import frechet
 from ivg.metrics.kid import SUBSET_SIZE, SUBSETS, kernel_distance
@@ -160,11 +161,6 @@ def write(path: pathlib.Path, scores: Mapping[str, Any]) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def fail(message: str) -> NoReturn:
-    """What a parser calls instead of printing its usage."""
-    raise UserError(f"{message}; see --help")
-
-
 def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ivg.metrics.frechet",
@@ -177,5 +173,4 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("generated", help="npz file with an array features [M, D]")
     parser.add_argument("--seed", type=int, default=0, help="of the random subsets")
     parser.add_argument("--json", help="file for all scores")
-    parser.error = fail
-    return parser.parse_args(arguments)
+    return command_line.parse(parser, arguments)

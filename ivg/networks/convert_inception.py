@@ -10,10 +10,10 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import numpy as np
 
+from ivg import command_line
 from ivg.errors import UserError
 from ivg.networks import inception_weights, torch_file
 
@@ -59,12 +59,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("source", type=pathlib.Path, help="the .pth file")
     parser.add_argument("target", type=pathlib.Path, help="the .npz file to write")
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = fail
-    return parser.parse_args(arguments)
+    return command_line.parse(parser, arguments)
 
 
 if __name__ == "__main__":

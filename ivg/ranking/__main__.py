@@ -9,13 +9,13 @@ import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 
 import numpy as np
 
-from ivg import plots, rundir
+from ivg import command_line, plots, rundir
 from ivg.errors import UserError
 from ivg.metrics.selection import MEASURES
 from ivg.ranking.compare import GROUPS, TRUTH, rank
@@ -173,12 +173,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--relation", choices=MEASURES, default="spearman", help="of UDR (default %(default)s)")
     add("--sort", choices=NAMES, default="udr", help="order of the table (default %(default)s)")
     add("--seed", type=int, default=0, help="of the codes drawn for ModelCentrality")
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = fail  # the library's own way prints the usage and a prefix of its own
-    return parser.parse_args(arguments)
+    return command_line.parse(parser, arguments)
 
 
 if __name__ == "__main__":

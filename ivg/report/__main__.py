@@ -12,10 +12,10 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 
+from ivg import command_line
 from ivg.errors import UserError
 
 COMPARISON = "compare.html"
@@ -73,12 +73,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", help=f"file of the comparison (default {COMPARISON}, where you are)"
     )
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = fail  # the library's own way prints the usage and a prefix of its own
-    return parser.parse_args(arguments)
+    return command_line.parse(parser, arguments)
 
 
 if __name__ == "__main__":

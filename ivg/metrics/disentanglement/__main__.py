@@ -11,10 +11,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from ivg import command_line
 from ivg.errors import UserError
 from ivg.metrics.disentanglement import ALL, FAST, Rows, evaluate, from_arrays
 
@@ -125,12 +126,7 @@ def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="number of runs; seeds 0, 1, ...")
     parser.add_argument("--bins", type=int, default=20, help="bins per code (factor, for irs)")
     parser.add_argument("--json", help="file for all scores, recipes and details")
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = fail  # the library's own way prints the usage and a prefix of its own
-    flags = parser.parse_args(arguments)
+    flags = command_line.parse(parser, arguments)
     for name in ("seeds", "bins"):
         if getattr(flags, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(flags, name)}")
