@@ -75,7 +75,9 @@ def directories(named: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         else:
             others.append(path)
     if not found:
-        what = f"{others[0]} is" if len(others) == 1 else f"none of the {len(others)} arguments is"
+        what = (
+            f"{others[0]} is not" if len(others) == 1 else f"none of the {len(others)} arguments is"
+        )
         raise UserError(
             f"{what} a run directory (no config.json, no seed_0); name directories that "
             "python -m ivg.main has made, such as runs/digits."

@@ -186,7 +186,7 @@ def test_several_runs_and_what_is_none(folders, tmp_path, capsys, monkeypatch):
 
 
 def test_mistakes_are_one_sentence(folders, tmp_path, capsys):
-    assert "is a run directory" in sentence(capsys, tmp_path)
+    assert "is not a run directory" in sentence(capsys, tmp_path)
     assert "none of the 2 arguments" in sentence(capsys, tmp_path, tmp_path / "absent")
     assert "--help" in sentence(capsys)
     assert "--help" in sentence(capsys, folders[1], "--ot=x")
