@@ -153,8 +153,11 @@ def test_a_traversal_is_shown_and_saved(seen):
 def test_two_test_images_are_interpolated(seen):
     page = seen.page
     page.click("text=Interpolate")
-    page.click("#from button:nth-child(1)")
-    page.click("#to button:nth-child(4)")
+    page.wait_for_selector("#to button:nth-child(4)")
+    # The second choice is made while the first is still on its way.
+    page.evaluate("""{ const press = (name) => document.querySelector(name).click();
+        press("#from button:nth-child(1)");
+        setTimeout(() => press("#to button:nth-child(4)"), 20); }""")
     page.wait_for_selector("#interpolation .ivg-strip img")
     name, found = saved(page, "#interpolation a:nth-child(2)")
     assert name.endswith("_interpolation.gif") and found.format == "GIF" and found.n_frames == 36

@@ -263,7 +263,11 @@ def _attributes(page: Page, controls: Controls) -> None:
 
 
 def _event(page: Page, *, trigger_mode: str) -> dict[str, Any]:
-    """What all events share."""
+    """What all events share.
+
+    trigger_mode: "once" passes over what is clicked meanwhile, for buttons that draw anew;
+        "always_last" takes the last of it afterwards, for choices, none of which may be lost.
+    """
     return {
         "trigger_mode": trigger_mode,
         "show_progress": "hidden",
@@ -309,7 +313,10 @@ def _start(page: Page, controls: Controls) -> None:
     if len(explorer.images):
         picker = _picker(page, "examples", "Encode a test image")
         picker.click(
-            page.said(of_example), picker, controls.everything, **_event(page, trigger_mode="once")
+            page.said(of_example),
+            picker,
+            controls.everything,
+            **_event(page, trigger_mode="always_last"),
         )
     with gr.Row(elem_classes="ivg-buttons"):
         upload = gr.UploadButton(
@@ -324,7 +331,7 @@ def _start(page: Page, controls: Controls) -> None:
         page.said(of_upload),
         [upload, present] if names else [upload],
         controls.everything,
-        **_event(page, trigger_mode="once"),
+        **_event(page, trigger_mode="always_last"),
     )
 
 
@@ -345,7 +352,7 @@ def _traverse(page: Page, controls: Controls) -> None:
         page.said(lambda name, *values: explorer.traversal(page.now(*values), name)),
         [code, *controls.settings],
         strip,
-        **_event(page, trigger_mode="once"),
+        **_event(page, trigger_mode="always_last"),
     )
 
 
@@ -365,5 +372,5 @@ def _interpolate(page: Page) -> None:
         page.said(between),
         pickers,
         strip,
-        **_event(page, trigger_mode="once"),
+        **_event(page, trigger_mode="always_last"),
     )
