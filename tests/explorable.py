@@ -15,17 +15,10 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_models import NAMES, SMALL
 
 from ivg import build, checkpoint, rundir
 from ivg.configs import digits
-
-NAMES = ("Hat", "Smile")
-SMALL = {
-    "network": dict(name="mlp", width=8),
-    "dim_z": 3,
-    "num_critic": 1,
-    "statistics": dict(width=8, depth=1),
-}
 
 
 def photos(folder: pathlib.Path, count: int = 40) -> pathlib.Path:
