@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ivg import attribute_pictures, data, pictures, plots, scoring
@@ -261,16 +262,14 @@ def _attribute_draws(method: Method, start: Start, key) -> list[Codes]:
     """Draws of c from p(c | y) for either value of each attribute, the other attributes' kept."""
     k = method.num_attributes
     y = np.zeros((1, k), np.float32) if start.y is None else start.y
+    rows = {name: jnp.repeat(code, DRAWS, axis=0) for name, code in start.codes.items()}
+    y = jnp.repeat(jnp.asarray(y), DRAWS, axis=0)
     found = []
     for attribute in range(k):
-        own = attribute_pictures.own_dimensions(method, attribute)
         for value in (0.0, 1.0):
-            wanted = np.repeat(y, DRAWS, axis=0)
-            wanted[:, attribute] = value
             seed = jax.random.fold_in(key, 2 * attribute + int(value))
-            c = np.repeat(start.codes["c"], DRAWS, axis=0)
-            c[:, own] = np.asarray(method.attribute_prior(seed, wanted))[:, own]
-            found += [start.codes | {"c": one[None]} for one in c]
+            turned = attribute_pictures.with_attribute(method, rows, y, attribute, value, seed)
+            found.append({name: np.asarray(code) for name, code in turned.items()})
     return found
 
 
