@@ -10,6 +10,12 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing in the user's cache, nei
 
 import jax
 import pytest
+from reliability import (  # noqa: F401, pytest finds its hooks here
+    is_long,
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+)
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -25,3 +31,15 @@ def shared() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the optional folder {SHARED} (reference values and real data sets)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def amount(request):
+    """(short, long) -> how much to try: the first number in a plain run, the other by -m faults."""
+    return lambda short, long: long if is_long(request.config) else short
+
+
+@pytest.fixture
+def figure(record_property):
+    """(group, name, number) for the reliability table, such as ("crashes", "kills", 50)."""
+    return lambda group, name, number: record_property(f"{group}.{name}", number)

@@ -1,0 +1,105 @@
+"""How much the tests of `tests/faults` try, and what becomes of their figures.
+
+A plain `pytest` runs them in a short form; `pytest -m faults` runs the long one, and with
+`--reliability=FILE` its figures go into that JSON file, under "faults". They travel as properties
+of the tests' reports, so that they come from every worker of pytest-xdist.
+"""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+FOLDER = REPOSITORY / "tests" / "faults"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "hypothesis")
+
+
+def is_long(config: pytest.Config) -> bool:
+    """Whether the faults were asked for by name: then all of them are tried."""
+    return config.getoption("markexpr") == "faults"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--reliability",
+        metavar="FILE",
+        type=pathlib.Path,
+        help="with -m faults: write its figures to this JSON file, under 'faults'",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "faults: injects faults (tests/faults); alone: all of them")
+    wanted = config.getoption("reliability")
+    if wanted and not hasattr(config, "workerinput"):
+        if not is_long(config):
+            raise pytest.UsageError("--reliability=FILE wants the long form: pytest -m faults.")
+        config.pluginmanager.register(Recorder(wanted), "reliability")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+class Recorder:
+    """Writes the figures of a session whose tests all passed."""
+
+    def __init__(self, file: pathlib.Path) -> None:
+        self.file, self.start = file, time.monotonic()
+        self.figures: dict[str, dict] = {}
+        self.tests, self.bad, self.skipped = 0, [], []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.bad.append(report.nodeid)
+        if report.skipped:
+            self.skipped.append(report.nodeid)
+        if report.when == "call" and report.passed:
+            self.tests += 1
+            for name, value in report.user_properties:
+                group, _, figure = name.partition(".")
+                self.figures.setdefault(group, {})[figure] = value
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus or self.bad:
+            print(f"\n{self.file} is left as it was: the session did not pass")
+            return
+        found = about(f"python -m pytest -m faults --reliability={self.file}", self.start)
+        found |= {"tests": self.tests, "skipped": sorted(self.skipped)}
+        found["figures"] = {group: self.figures[group] for group in sorted(self.figures)}
+        update(self.file, "faults", found)
+
+
+def about(command: str, start: float) -> dict:
+    """What every entry says: the command, how long it took, on what, of which commit."""
+    git = ["git", "-C", str(REPOSITORY)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", ".", ":!experiments/results"],
+        capture_output=True,
+        text=True,
+    ).stdout
+    return {
+        "command": command,
+        "seconds": round(time.monotonic() - start),
+        "device": f"CPU, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "commit": commit.strip() + (" with changes" if changed else ""),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def update(file: pathlib.Path, name: str, entry: dict) -> None:
+    """Replaces one entry of the JSON file and leaves the others."""
+    known = json.loads(file.read_text()) if file.exists() else {}
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps(known | {name: entry}, indent=1) + "\n")
+    draft.replace(file)
