@@ -4,8 +4,9 @@ The measurements of Kim's MMVAE thesis (2019), Tables 2 and 3, and beyond it the
 faces allow: which true factor can be read from c, and which from z.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -56,25 +57,27 @@ def latents(
     """
     n = min(len(split.images), limit)
     draws = min(max(1, math.ceil(rows / n)), MOST_DRAWS)
-
-    @jax.jit
-    def encode(s, x, numbers):
-        keys = jax.random.split(jax.random.fold_in(key, numbers[0]), draws)
-        # Not a loop on the device: the encoder is compiled once, and a CPU is slow at convolutions
-        # inside of loops.
-        sets = [method.posterior(s, x, one) for one in keys]
-        drawn = {f"drawn/{k}": jnp.stack([one[k] for one in sets], axis=1) for k in sets[0]}
-        return drawn | {f"mean/{name}": v for name, v in method.encode(s, x).items()}
-
-    found = in_chunks(
-        lambda x, i: encode(state, x, i), n, lambda i: inputs(method, split, i), lambda i: i
-    )
+    encode = functools.partial(_draws_and_means, method.posterior, method.encode, draws, state, key)
+    found = in_chunks(encode, n, lambda i: inputs(method, split, i), lambda i: i)
     sampled = {
         name: np.swapaxes(found[f"drawn/{name}"], 0, 1).reshape(draws * n, -1)
         for name in ("c", "z")
     }
     sampled["y"] = np.tile(labels(split, np.arange(n)), (draws, 1))
     return Latents(sampled, {name: found[f"mean/{name}"] for name in ("c", "z")}, draws)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))  # compiled once, not at every evaluation
+def _draws_and_means(
+    posterior: Callable, encode: Callable, draws: int, state, key: jax.Array, x, numbers: jax.Array
+) -> dict[str, jax.Array]:
+    """{"drawn/c": [B, draws, n], "mean/c": [B, n]} and so on, of the images with these numbers."""
+    keys = jax.random.split(jax.random.fold_in(key, numbers[0]), draws)
+    # Not a loop on the device: the encoder is compiled once, and a CPU is slow at convolutions
+    # inside of loops.
+    sets = [posterior(state, x, one) for one in keys]
+    drawn = {f"drawn/{k}": jnp.stack([one[k] for one in sets], axis=1) for k in sets[0]}
+    return drawn | {f"mean/{name}": v for name, v in encode(state, x).items()}
 
 
 def recipe(options: Mapping, steps: int) -> mine.Recipe:

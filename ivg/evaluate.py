@@ -22,8 +22,13 @@ KMEANS_IMAGES = 10_000  # training images that k-means is fitted on, at most
 
 def clusters(method: Method, state, images, n: int) -> np.ndarray:
     """Cluster int [n] of the first n images: the argmax of the discrete code."""
-    encode = jax.jit(lambda s, x: {"d": jnp.argmax(method.encode(s, x)["d"], axis=-1)})
-    return in_chunks(lambda x: encode(state, x), n, lambda i: unit(take(images, i)))["d"]
+    classify = functools.partial(_classes, method.encode, state)
+    return in_chunks(classify, n, lambda i: unit(take(images, i)))["d"]
+
+
+@functools.partial(jax.jit, static_argnums=0)  # out here: compiled once, not at every evaluation
+def _classes(encode: Callable, state, x: jax.Array) -> dict[str, jax.Array]:
+    return {"d": jnp.argmax(encode(state, x)["d"], axis=-1)}
 
 
 def has_classes(method: Method, dataset: data.Dataset) -> bool:

@@ -1,7 +1,8 @@
 """What a trained state knows of the true factors, and how much its codes say of its images."""
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -31,14 +32,9 @@ def representation(
     method: Method, state, truth: data.GroundTruth
 ) -> disentanglement.Representation:
     """The means of all continuous codes, side by side, of images with given factors."""
-
-    @jax.jit
-    def encode(s, x):
-        codes = method.encode(s, x.astype(jnp.float32) / 127.5 - 1.0)
-        return jnp.concatenate([codes[name] for name in continuous(method)], axis=-1)
-
+    means = functools.partial(_means, method.encode, tuple(continuous(method)), state)
     source = disentanglement.from_encoder(
-        lambda images: np.asarray(encode(state, images)),
+        lambda images: np.asarray(means(images)),
         truth.images,
         truth.sizes,
         truth.names,
@@ -47,6 +43,12 @@ def representation(
     )
     few = math.prod(truth.sizes) <= disentanglement.LARGEST_TABLE
     return disentanglement.remembered(source) if truth.determined and few else source
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))  # compiled once, not at every evaluation
+def _means(encode: Callable, names: tuple[str, ...], state, images: jax.Array) -> jax.Array:
+    codes = encode(state, images.astype(jnp.float32) / 127.5 - 1.0)
+    return jnp.concatenate([codes[name] for name in names], axis=-1)
 
 
 def metric_names(wanted: str) -> tuple[str, ...]:
