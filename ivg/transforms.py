@@ -1,5 +1,6 @@
 """Random changes of images that leave what they show as it is: pure functions of key and images."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -76,14 +77,17 @@ def bilinear(x: jax.Array, px: jax.Array, py: jax.Array, *, fill: float) -> jax.
         [ 0.  1.  4. -1.]
     """
     batch, height, width, channels = x.shape
+    chex.assert_equal_shape([px, py])
+    chex.assert_shape(px, (batch, None, None))
+    x = jnp.asarray(x, jnp.result_type(x, float))  # whole numbers have no -1 to fill with
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=fill)
-    flat = padded.reshape(batch, -1, channels)
+    flat = padded.reshape(batch, (height + 2) * (width + 2), channels)
     px = jnp.clip(px + 1, 0, width + 1)
     py = jnp.clip(py + 1, 0, height + 1)
     left = jnp.minimum(jnp.floor(px), width).astype(jnp.int32)
     top = jnp.minimum(jnp.floor(py), height).astype(jnp.int32)
     right_part, lower_part = (px - left)[..., None], (py - top)[..., None]
-    index = (top * (width + 2) + left).reshape(batch, -1)
+    index = (top * (width + 2) + left).reshape(batch, px.shape[1] * px.shape[2])
 
     def at(offset: int) -> jax.Array:
         pixels = jnp.take_along_axis(flat, index[..., None] + offset, axis=1)

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 
 
 def entropy(logits: jax.Array) -> jax.Array:
-    """Entropy of each variable, between 0 and ln 2; carries gradient, finite for any logits.
+    """Entropy of each variable, between 0 and ln 2; carries gradient.
+
+    Finite for any finite logits; NaN for infinite ones.
 
     Examples:
         >>> from ivg.distributions import bernoulli
@@ -26,6 +28,7 @@ def logistic(uniform: jax.Array) -> jax.Array:
 
     Only u = 0 and u = 1, whose images are infinite, move to their neighbours.
     """
+    uniform = jnp.asarray(uniform)  # before its limits: they are not those of NumPy's float64
     info = jnp.finfo(uniform.dtype)
     uniform = jnp.clip(uniform, info.tiny, 1.0 - info.epsneg)
     return jnp.log(uniform) - jnp.log1p(-uniform)

@@ -70,6 +70,7 @@ def gumbel(uniform: jax.Array) -> jax.Array:
 
     No epsilon is added; only u = 0 and u = 1, whose images are infinite, move to their neighbours.
     """
+    uniform = jnp.asarray(uniform)  # before its limits: they are not those of NumPy's float64
     info = jnp.finfo(uniform.dtype)
     return -jnp.log(-jnp.log(jnp.clip(uniform, info.tiny, 1.0 - info.epsneg)))
 
@@ -113,6 +114,6 @@ def gumbel_softmax(key: jax.Array, logits: jax.Array, temperature: float | jax.A
         (True, True)
     """
     # The smallest normal number for 0: a logarithm follows.
-    tiny = jnp.finfo(logits.dtype).tiny
-    uniform = jax.random.uniform(key, jnp.shape(logits), logits.dtype, minval=tiny)
+    dtype = jnp.result_type(logits)
+    uniform = jax.random.uniform(key, jnp.shape(logits), dtype, minval=jnp.finfo(dtype).tiny)
     return gumbel_softmax_from_noise(gumbel(uniform), logits, temperature)

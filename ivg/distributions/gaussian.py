@@ -68,7 +68,7 @@ def sample(key: jax.Array, q: Gaussian) -> jax.Array:
         ((1000, 2), True, True)
     """
     chex.assert_equal_shape(q)
-    noise = jax.random.normal(key, jnp.shape(q.mean), q.mean.dtype)
+    noise = jax.random.normal(key, jnp.shape(q.mean), jnp.result_type(q.mean))
     return q.mean + jnp.exp(0.5 * q.log_var) * noise
 
 

@@ -60,6 +60,7 @@ def discriminator_real(logits: jax.Array, label: float | jax.Array = 1.0) -> jax
         [0.693 2.   ]
     """
     chex.assert_rank(logits, 1)
+    chex.assert_is_broadcastable(jnp.shape(label), logits.shape)
     return label * jax.nn.softplus(-logits) + (1.0 - label) * jax.nn.softplus(logits)
 
 
@@ -138,7 +139,7 @@ def interpolate(key: jax.Array, x: jax.Array, x_g: jax.Array) -> jax.Array:
     Returns:
         Images of the same shape; `x` and `x_g` carry gradient.
     """
-    return interpolate_from_noise(jax.random.uniform(key, (len(x),), x.dtype), x, x_g)
+    return interpolate_from_noise(jax.random.uniform(key, (len(x),), jnp.result_type(x)), x, x_g)
 
 
 def gradient_norm(critic: Critic, x: jax.Array) -> jax.Array:

@@ -101,6 +101,8 @@ def uniform_entropy(low: float, high: float, size: int) -> float:
         >>> round(information.uniform_entropy(-1.0, 1.0, 2), 3)
         1.386
     """
+    if not low < high:
+        raise ValueError(f"a uniform distribution needs low < high, not {low} and {high}")
     return size * math.log(high - low)
 
 
@@ -226,7 +228,8 @@ def log_mean_exp(scores: jax.Array) -> jax.Array:
         1000.0
     """
     # With the mean inside, equal scores give just their value: no ln M is added and taken away.
-    largest = jax.lax.stop_gradient(jnp.max(scores))
+    # Without scores the mean is NaN, and so is the result.
+    largest = jax.lax.stop_gradient(jnp.max(scores, initial=-jnp.inf))
     return largest + jnp.log(jnp.mean(jnp.exp(scores - largest)))
 
 
@@ -274,7 +277,7 @@ def label_cross_entropy(y: jax.Array, logits: jax.Array) -> jax.Array:
     """
     chex.assert_rank([y, logits], 2)
     chex.assert_equal_shape([y, logits])
-    y = jnp.asarray(y, logits.dtype)
+    y = jnp.asarray(y, jnp.result_type(logits))
     return jnp.sum(y * jax.nn.softplus(-logits) + (1.0 - y) * jax.nn.softplus(logits), axis=-1)
 
 

@@ -49,7 +49,15 @@ def minibatch_weighted(z: jax.Array, q: Gaussian, *, dataset_size: int) -> LogDe
 
     Returns:
         The log-densities; `z` and `q` carry gradient.
+
+    Raises:
+        ValueError: There is no sample or no image.
     """
+    if len(z) < 1 or dataset_size < 1:
+        raise ValueError(
+            f"minibatch-weighted sampling needs a sample and an image at least, not {len(z)} of "
+            f"{dataset_size}"
+        )
     pairs = _pairwise(z, q)
     constant = math.log(len(z) * dataset_size)
     joint, product = _mixtures(pairs)
@@ -201,7 +209,8 @@ def gaussian_total_correlation(covariance: jax.Array) -> jax.Array:
         covariance: `[D, D]`, symmetric and positive definite.
 
     Returns:
-        A *scalar* in nats, 0 for a diagonal matrix; carries gradient.
+        A *scalar* in nats, 0 for a diagonal matrix, NaN where the determinant or a variance is
+        negative; carries gradient.
 
     Examples:
         Two coordinates with a correlation of 0.6, on any scale: -ln(1 - 0.6^2) / 2.
@@ -214,7 +223,8 @@ def gaussian_total_correlation(covariance: jax.Array) -> jax.Array:
     chex.assert_rank(covariance, 2)
     inverse_std = jax.lax.rsqrt(jnp.diagonal(covariance))
     correlation = covariance * inverse_std[:, None] * inverse_std[None, :]
-    return -0.5 * jnp.linalg.slogdet(correlation)[1]
+    sign, log_determinant = jnp.linalg.slogdet(correlation)
+    return jnp.where(sign < 0, jnp.nan, -0.5 * log_determinant)
 
 
 def means_covariance(q: Gaussian) -> jax.Array:
@@ -223,6 +233,8 @@ def means_covariance(q: Gaussian) -> jax.Array:
     What DIP-VAE-I brings near the identity (Kumar et al., "Variational Inference of Disentangled
     Latent Concepts from Unlabeled Observations", ICLR 2018).
     """
+    chex.assert_rank(q, 2)
+    chex.assert_equal_shape(q)
     centred = q.mean - jnp.mean(q.mean, axis=0, keepdims=True)
     return centred.T @ centred / len(centred)
 

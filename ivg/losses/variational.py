@@ -32,8 +32,7 @@ def gaussian_log_likelihood(
         >>> print(np.asarray(variational.gaussian_log_likelihood(x, x)).round(3))  # -2 ln(2 pi)
         [-3.676]
     """
-    chex.assert_equal_shape([x, mean])
-    squared = jnp.square((x - mean) / std)
+    squared = jnp.square(_difference(x, mean) / std)
     return -0.5 * _sum_per_example(squared + LOG_TWO_PI + 2.0 * jnp.log(std))
 
 
@@ -79,8 +78,7 @@ def squared_error(x: jax.Array, x_hat: jax.Array) -> jax.Array:
         >>> print(variational.squared_error(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))))
         [12.5]
     """
-    chex.assert_equal_shape([x, x_hat])
-    return 0.5 * _sum_per_example(jnp.square(x - x_hat))
+    return 0.5 * _sum_per_example(jnp.square(_difference(x, x_hat)))
 
 
 class ElboParts(NamedTuple):
@@ -120,7 +118,15 @@ def elbo(
         [-57.] [-72.]
     """
     divergence = weight_z * parts.kl_z + weight_c * parts.kl_c + weight_d * parts.kl_d
-    return parts.log_likelihood - divergence
+    bound = parts.log_likelihood - divergence
+    chex.assert_equal_shape([bound, parts.log_likelihood])  # [B, 1] would make it [B, B]
+    return bound
+
+
+def _difference(x: jax.Array, x_hat: jax.Array) -> jax.Array:
+    chex.assert_equal_shape([x, x_hat])
+    # Not of whole numbers as they are: 0 - 1 is 255 in uint8.
+    return jnp.asarray(x, jnp.result_type(x, float)) - x_hat
 
 
 def _sum_per_example(x: jax.Array) -> jax.Array:

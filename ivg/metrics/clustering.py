@@ -5,10 +5,16 @@ not indices: they may have gaps and differ in number, and a cluster may be calle
 *label* means "not labelled" and is refused. Nothing here touches an accelerator.
 """
 
+import math
+import warnings
+
 import numpy as np
 import scipy.optimize
 
 from ivg.errors import UserError
+from ivg.metrics.disentanglement.checks import at_least, usable_seed
+
+MOST = 1e15  # of a pixel, for k-means
 
 
 def one_to_one(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, dict[int, int]]:
@@ -183,7 +189,8 @@ def kmeans(
         Clusters of the test images, `[N]`, in 0..num_clusters-1.
 
     Raises:
-        UserError: The two splits differ in image shape, or there are fewer images than clusters.
+        UserError: The two splits differ in image shape, there are fewer images than clusters, or
+            values that are no finite numbers.
 
     Examples:
         >>> from ivg.metrics import clustering
@@ -192,6 +199,9 @@ def kmeans(
         >>> clustering.one_to_one(np.repeat([0, 1], 5), found)[0]
         1.0
     """
+    train_images, test_images = np.asarray(train_images), np.asarray(test_images)
+    at_least(1, num_clusters=num_clusters)
+    seed = usable_seed(seed)
     if train_images.shape[1:] != test_images.shape[1:]:
         raise UserError(
             f"k-means needs training and test images of one shape, not {train_images.shape[1:]} "
@@ -203,18 +213,34 @@ def kmeans(
             "fewer clusters or give more images"
         )
     import sklearn.cluster
+    import sklearn.exceptions
 
     model = sklearn.cluster.KMeans(num_clusters, n_init=10, random_state=seed)
-    model.fit(_pixels(train_images))
-    return model.predict(_pixels(test_images))
+    train, test = _pixels("training", train_images), _pixels("test", test_images)
+    # Equal images cannot fill all clusters: fewer are used then.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+        model.fit(train)
+    return model.predict(test) if len(test) else np.zeros(0, np.int32)
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
-    return np.reshape(images, (len(images), -1)).astype(np.float32)
+def _pixels(part: str, images: np.ndarray) -> np.ndarray:
+    """Images as float32 `[N, pixels]`."""
+    if not images.ndim or images.dtype.kind not in "fiub":
+        raise UserError(
+            f"{part} images must be numbers [N, ...], not {images.dtype} of shape {images.shape}"
+        )
+    pixels = images.reshape(len(images), math.prod(images.shape[1:]))
+    # Squares of larger ones overflow in float32; NaN is not below either.
+    if pixels.size and not (-MOST <= pixels.min() and pixels.max() <= MOST):
+        raise UserError(
+            f"{part} images are NaN, infinite or beyond {MOST:g}: leave such images out or rescale"
+        )
+    return pixels.astype(np.float32)
 
 
 def _checked(labels: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    labels, clusters = np.asarray(labels), np.asarray(clusters)
+    labels, clusters = np.atleast_1d(labels), np.atleast_1d(clusters)
     if len(labels) != len(clusters):
         raise UserError(
             f"{len(labels)} labels and {len(clusters)} clusters cannot be compared: give one of "

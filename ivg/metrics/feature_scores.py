@@ -7,16 +7,15 @@ import argparse
 import json
 import pathlib
 import sys
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ivg import command_line
+from ivg import command_line, npz
 from ivg.errors import UserError
 from ivg.metrics import frechet
+from ivg.metrics.disentanglement.checks import at_least
 from ivg.metrics.kid import SUBSET_SIZE, SUBSETS, kernel_distance
 from ivg.metrics.precision_recall import NEIGHBOURS, precision_recall
 
@@ -54,6 +53,7 @@ def compare(
         (0.0, 1.0, 50)
     """
     real, generated = frechet.together(real, generated)
+    at_least(1, manifold_images=manifold_images)
     kid = kernel_distance(real, generated, subsets=kid_subsets, seed=seed)
     rng = np.random.default_rng(seed)
     rows = min(manifold_images, len(real), len(generated))
@@ -113,23 +113,9 @@ def read_arrays(path: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarra
     Raises:
         UserError: there is no such file, it is no npz file of plain arrays, or it has none of them.
     """
-    try:
-        # Opened here, since numpy leaves a file open that turns out to be no archive.
-        with path.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise UserError(f"{path} holds a single array: save it as .npz, by its name")
-            arrays = {name: file[name] for name in names if name in file.files}
-            found = ", ".join(file.files) or "nothing"
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}: give the path of an .npz file") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise UserError(
-            f"{path} is no .npz file of plain arrays: write it with numpy.savez"
-        ) from None
+    arrays, there = npz.read(path, names)
     if not arrays:
+        found = ", ".join(there) or "nothing"
         raise UserError(f"{path} has no array {' or '.join(map(repr, names))}, only {found}")
     return arrays
 

@@ -21,8 +21,11 @@ import numpy as np
 import scipy.linalg
 
 from ivg.errors import UserError
+from ivg.metrics.disentanglement.checks import LARGEST, real_table
 
 CHUNK = 4096  # rows that are converted to float64 at once
+# Of a covariance, relative to its largest entry or eigenvalue: what rounding in float32 may leave.
+ASYMMETRY, NEGATIVE = 1e-5, 1e-4
 
 
 class Moments(NamedTuple):
@@ -55,7 +58,7 @@ def checked(features: np.ndarray) -> np.ndarray:
     """The features as they are, if they are real and finite numbers [N, D].
 
     Raises:
-        UserError: they are something else.
+        UserError: they are something else, or too large for sums of their squares.
     """
     features = np.asarray(features)
     if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
@@ -63,12 +66,15 @@ def checked(features: np.ndarray) -> np.ndarray:
             "features must be real numbers, a row for each image [N, D], not "
             f"{features.dtype} of shape {list(features.shape)}"
         )
-    # A sum is not finite if one of its terms is not; no mask of all values is made.
-    if features.dtype.kind == "f" and not np.isfinite(features.sum(axis=1, dtype=np.float64)).all():
+    # Extremes are NaN if any value is; no mask of all values is made.
+    extremes = float(features.min()), float(features.max())
+    if not np.isfinite(extremes).all():
         raise UserError(
             "features are NaN or infinite: look for the step at which training broke down, or for "
             "damaged weights"
         )
+    if max(np.abs(extremes)) > LARGEST:
+        raise UserError(f"features reach beyond {LARGEST:g}: they are no features of images")
     return features
 
 
@@ -168,7 +174,8 @@ def gaussian_distance(
         The distance, at least 0.
 
     Raises:
-        UserError: shapes do not fit together, or a number is not finite.
+        UserError: shapes do not fit together, a number is not finite or beyond 1e30 (1e60 in a
+            covariance), or a covariance is none: not symmetric, or of negative variance somewhere.
 
     Examples:
         Of N(0, 1) and N(3, 4): 3^2 + (2 - 1)^2, and independent dimensions add up.
@@ -177,14 +184,16 @@ def gaussian_distance(
         >>> round(frechet.gaussian_distance([0.0, 0.0], np.eye(2), [3.0, 0.0], 4 * np.eye(2)), 6)
         11.0
     """
-    means = [np.asarray(mean, np.float64) for mean in (mean_1, mean_2)]
-    covariances = [np.asarray(c, np.float64) for c in (covariance_1, covariance_2)]
+    means = [real_table("means", mean) for mean in (mean_1, mean_2)]
+    covariances = [real_table("covariances", c, LARGEST**2) for c in (covariance_1, covariance_2)]
     dim = means[0].size
-    if any(m.shape != (dim,) for m in means) or any(c.shape != (dim, dim) for c in covariances):
-        shapes = ", ".join(str(list(x.shape)) for x in (*means, *covariances))
+    shapes = [x.shape for x in (*means, *covariances)]
+    if not dim or shapes != 2 * [(dim,)] + 2 * [(dim, dim)]:
+        shapes = ", ".join(str(list(shape)) for shape in shapes)
         raise UserError(f"means [D] and covariances [D, D] of one D are needed, not {shapes}")
-    if not all(np.isfinite(x).all() for x in (*means, *covariances)):
-        raise UserError("a mean or a covariance is NaN or infinite: look at the features it is of")
+    for number, covariance in enumerate(covariances, start=1):
+        if np.abs(covariance - covariance.T).max() > ASYMMETRY * np.abs(covariance).max():
+            raise UserError(f"covariance_{number} is not symmetric: it is no covariance")
     traces = [float(np.trace(c)) for c in covariances]
     return _combined(means, traces, [_factor(c) for c in covariances])
 
@@ -234,6 +243,8 @@ def distance(features_1: np.ndarray, features_2: np.ndarray) -> float:
 def _factor(covariance: np.ndarray) -> np.ndarray:
     """F [D, rank] with F F^T the covariance; directions without variance are left out."""
     values, vectors = scipy.linalg.eigh(covariance, check_finite=False, driver="evd")
+    if values[0] < -NEGATIVE * np.abs(values).max():
+        raise UserError(f"a covariance has the negative eigenvalue {values[0]:g}: it is none")
     # Eigenvalues below this are rounding; the root would turn 1e-15 of noise into 3e-8.
     noise = len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     kept = values > noise

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ivg.errors import UserError
+from ivg.metrics.disentanglement.checks import at_least
 from ivg.metrics.frechet import together
 
 DEGREE = 3
@@ -26,7 +27,18 @@ class KernelDistance(NamedTuple):
 
 
 def discrepancy(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased squared discrepancy of two sets of rows [n, D] and [m, D], n and m at least 2."""
+    """Unbiased squared discrepancy of two sets of rows [n, D] and [m, D], n and m at least 2.
+
+    Raises:
+        UserError: rows are not finite, differ in length, or there are too few.
+    """
+    x, y = together(x, y)
+    if min(len(x), len(y)) < 2:
+        raise UserError(f"the discrepancy needs 2 rows of each set, not {len(x)} and {len(y)}")
+    return _discrepancy(x, y)
+
+
+def _discrepancy(x: np.ndarray, y: np.ndarray) -> float:
     x, y = (np.asarray(rows, np.float64) for rows in (x, y))
     return _within(x) + _within(y) - 2.0 * float(_kernel(x, y).mean())
 
@@ -63,6 +75,7 @@ def kernel_distance(
         (True, True)
     """
     x, y = together(features_1, features_2)
+    at_least(0, subsets=subsets, subset_size=subset_size, seed=seed)
     size = min(subset_size, len(x), len(y))
     if size < 2 or subsets < 1:
         raise UserError(
@@ -71,7 +84,7 @@ def kernel_distance(
         )
     rng = np.random.default_rng(seed)
     draw = (tuple(rng.choice(len(s), size, replace=False) for s in (x, y)) for _ in range(subsets))
-    values = [discrepancy(x[i], y[j]) for i, j in draw]
+    values = [_discrepancy(x[i], y[j]) for i, j in draw]
     return KernelDistance(float(np.mean(values)), float(np.std(values)), subsets, size)
 
 

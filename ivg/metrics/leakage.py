@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ivg.errors import UserError
-from ivg.metrics.disentanglement.checks import real_codes
+from ivg.metrics.disentanglement.checks import LARGEST, real_codes, usable_seed
 
 MOST_TRAIN, MOST_TEST = 8_000, 4_000  # rows
 FEWEST_TRAIN, FEWEST_TEST = 50, 20  # rows, below which nothing is scored
@@ -100,7 +100,8 @@ def leakage(
         [('seen', True), ('hidden', False)]
     """
     codes = (real_codes(codes_train), real_codes(codes_test))
-    factors = (np.asarray(factors_train), np.asarray(factors_test))
+    factors = (_numbers("training", factors_train), _numbers("test", factors_test))
+    seed = usable_seed(seed)
     _require_fit(codes, factors, targets)
     rng = np.random.default_rng(seed)
     kept = [_drawn(len(x), n, rng) for x, n in zip(codes, (MOST_TRAIN, MOST_TEST), strict=True)]
@@ -127,7 +128,13 @@ def leak_table(codes: Mapping[str, Leakage]) -> list[dict[str, Any]]:
 
     Returns:
         The rows without "linear" and "boosted", which stand under the codes' names instead.
+
+    Raises:
+        UserError: The codes were not asked for the same factors.
     """
+    asked = {name: [row["name"] for row in found.rows] for name, found in codes.items()}
+    if any(names != next(iter(asked.values())) for names in asked.values()):
+        raise UserError(f"codes can stand side by side only with the same factors, not {asked}")
     table = []
     for rows in zip(*(found.rows for found in codes.values()), strict=True):
         scores = [{name: row[name] for name in ("linear", "boosted")} for row in rows]
@@ -137,6 +144,20 @@ def leak_table(codes: Mapping[str, Leakage]) -> list[dict[str, Any]]:
 
 
 # --- data -----------------------------------------------------------------------------------------
+
+
+def _numbers(part: str, factors: np.ndarray) -> np.ndarray:
+    factors = np.asarray(factors)
+    if factors.dtype.kind not in "fiub":
+        raise UserError(
+            f"the true factors of the {part} examples must be numbers, not {factors.dtype}"
+        )
+    if factors.size and not np.abs(factors.astype(np.float64)).max() <= LARGEST:
+        raise UserError(
+            f"the true factors of the {part} examples must be finite numbers, none beyond "
+            f"{LARGEST:g}"
+        )
+    return factors.astype(np.int64) if factors.dtype.kind == "b" else factors
 
 
 def _require_fit(
@@ -153,8 +174,6 @@ def _require_fit(
                 f"{len(x)} {part} codes and {len(targets)} factors need true factors of shape "
                 f"{(len(x), len(targets))}, not {columns.shape}"
             )
-        if not np.isfinite(columns).all():
-            raise UserError(f"the true factors of the {part} examples must be finite numbers")
     names = [target.name for target in targets]
     for target in targets:
         if target.owner and target.owner not in names:
@@ -170,9 +189,12 @@ def _drawn(rows: int, most: int, rng: np.random.Generator) -> np.ndarray:
 
 def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both by the mean and the deviation of the training rows; constant columns become 0."""
+    rounding = np.finfo(train.dtype).eps
     train, test = train.astype(np.float64), test.astype(np.float64)
+    if not len(train):
+        return train, test
     mean, deviation = train.mean(axis=0), train.std(axis=0)
-    constant = deviation <= 1e-7 * np.abs(mean)  # moved by rounding at most
+    constant = deviation <= rounding * np.abs(mean)  # moved by rounding at most
     scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, deviation))
     return (train - mean) * scale, (test - mean) * scale
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ivg.errors import UserError
+from ivg.metrics.disentanglement.checks import at_least
 from ivg.metrics.frechet import together
 
 NEIGHBOURS = 3
@@ -49,14 +50,18 @@ def precision_recall(
         PrecisionRecall(precision=1.0, recall=0.5, neighbours=3)
     """
     real, generated = together(real, generated)
+    at_least(0, neighbours=neighbours)
+    at_least(1, chunk=chunk)
     smaller = min(len(real), len(generated))
     if not 1 <= neighbours < smaller:
         raise UserError(
             f"{neighbours} nearest neighbours cannot be found among {smaller} images: give more "
             "images of each set"
         )
-    # Distances are those of shifted rows too, and lose fewer digits around 0.
-    centre = real.mean(axis=0, dtype=np.float64)
+    # Distances are those of shifted rows too, and lose fewer digits around 0. A mean would follow
+    # a single row of extreme features away from all others.
+    real, generated = real.astype(np.float64), generated.astype(np.float64)
+    centre = np.median(real, axis=0)
     real, generated = real - centre, generated - centre
     return PrecisionRecall(
         _share_inside(generated, real, _radii(real, neighbours, chunk), chunk),
@@ -65,14 +70,12 @@ def precision_recall(
     )
 
 
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [n, m] of rows [n, D] and [m, D]."""
+def _squared(a: np.ndarray, b: np.ndarray, rounding: float) -> np.ndarray:
+    """Squared distances [n, m] of rows [n, D] and [m, D], plus `rounding` times their norms."""
     d = a @ b.T
     d *= -2.0
-    # A little less than the norms: the distance of equal rows is then exactly 0, not its rounding,
-    # and copies lie in each other's balls even where those have no size.
-    d += np.einsum("nd,nd->n", a, a)[:, None] * (1.0 - ROUNDING)
-    d += np.einsum("md,md->m", b, b)[None] * (1.0 - ROUNDING)
+    d += np.einsum("nd,nd->n", a, a)[:, None] * (1.0 + rounding)
+    d += np.einsum("md,md->m", b, b)[None] * (1.0 + rounding)
     return np.maximum(d, 0.0, out=d)
 
 
@@ -80,7 +83,7 @@ def _radii(rows: np.ndarray, neighbours: int, chunk: int) -> np.ndarray:
     """Squared distance of each row to its k-th nearest other row, [N]."""
     radii = np.empty(len(rows))
     for start in range(0, len(rows), chunk):
-        d = _squared(rows[start : start + chunk], rows)
+        d = _squared(rows[start : start + chunk], rows, ROUNDING)
         own = np.arange(len(d))
         d[own, start + own] = np.inf  # a row is not its own neighbour
         radii[start : start + chunk] = np.partition(d, neighbours - 1, axis=1)[:, neighbours - 1]
@@ -91,6 +94,8 @@ def _share_inside(rows: np.ndarray, centres: np.ndarray, radii: np.ndarray, chun
     """Share of rows that lie in the ball of at least one centre."""
     inside = 0
     for start in range(0, len(rows), chunk):
-        within = _squared(rows[start : start + chunk], centres) <= radii[None]
+        # Radii a little too large, distances a little too small: rows at a ball's very edge are
+        # inside, such as copies, even where the ball has no size.
+        within = _squared(rows[start : start + chunk], centres, -ROUNDING) <= radii[None]
         inside += int(within.any(axis=1).sum())
     return inside / len(rows)

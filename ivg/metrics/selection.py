@@ -25,7 +25,7 @@ import numpy as np
 import scipy.stats
 
 from ivg.errors import UserError
-from ivg.metrics.disentanglement.checks import real_codes
+from ivg.metrics.disentanglement.checks import LARGEST, bounds, real_codes, real_table
 
 MEASURES = ("spearman", "lasso")
 LASSO_ALPHA = 0.1  # of the released code
@@ -80,7 +80,8 @@ def udr(
         kl_threshold: nats.
 
     Raises:
-        UserError: Fewer than two models, arrays that do not belong together, an unknown method.
+        UserError: Fewer than two models, arrays that do not belong together or are not finite, an
+            unknown method.
 
     Examples:
         The same codes in another order and with another sign agree perfectly, noise does not:
@@ -94,6 +95,7 @@ def udr(
     """
     if method not in MEASURES:
         raise UserError(f'there is no relation "{method}"; use {" or ".join(MEASURES)}')
+    bounds(kl_threshold=kl_threshold)
     codes = _same_images(codes)
     kls = [None] * len(codes) if kls is None else kls
     if len(kls) != len(codes):
@@ -122,11 +124,19 @@ def agreement(relation: np.ndarray) -> float:
     Returns:
         From 0 to 1 for R up to 1; a dimension without any relation adds 0.
 
+    Raises:
+        UserError: The relation is no such table.
+
     Examples:
         >>> from ivg.metrics import selection
         >>> selection.agreement(np.eye(3)), round(selection.agreement(np.ones((2, 2))), 3)
         (1.0, 0.5)
     """
+    relation = real_table("relations", relation)
+    if relation.ndim != 2 or (relation < 0).any():
+        raise UserError(
+            f"a relation must be a table [d_a, d_b], none below 0; its shape is {relation.shape}"
+        )
     if 0 in relation.shape:
         return 0.0
     parts = [_peaked(relation, axis) for axis in (0, 1)]
@@ -162,8 +172,11 @@ def _informative(codes: np.ndarray, kl: np.ndarray | None, threshold: float) -> 
     kl = np.asarray(kl)
     if kl.shape != (codes.shape[1],):
         raise UserError(f"KLs of shape {kl.shape} for {codes.shape[1]} dimensions: give one each")
-    # Not the standard deviation: rounding leaves that of a constant column above 0.
-    return np.flatnonzero((kl > threshold) & (np.ptp(codes, axis=0) > 0))
+    if kl.dtype.kind not in "fiu" or np.isnan(kl).any():
+        raise UserError("KLs must be numbers, and no NaN: look for the model whose training failed")
+    # Not the standard deviation alone: rounding leaves that of a constant column above 0, and that
+    # of the smallest scales is 0.
+    return np.flatnonzero((kl > threshold) & (np.ptp(codes, axis=0) > 0) & (spread > 0))
 
 
 def _same_images(codes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -200,7 +213,7 @@ def factor_agreement(
 
     Raises:
         UserError: Fewer than two groups per factor, or of a single image; another number of
-            `fixed`.
+            `fixed` or of `variances`; values that are not finite, or negative.
     """
     codes, fixed, variances = np.asarray(codes), np.asarray(fixed), np.asarray(variances)
     if codes.ndim != 3 or len(codes) < 2 or codes.shape[1] < 2 or fixed.shape != codes.shape[:1]:
@@ -208,6 +221,8 @@ def factor_agreement(
             "votes need at least two groups of at least two images, and the factor that each "
             f"shares, not codes of shape {codes.shape} and factors of shape {fixed.shape}"
         )
+    _require_votes(codes, fixed, variances)
+    bounds(threshold=threshold)
     factors = int(fixed.max()) + 1
     if len(fixed) < 2 * factors:
         raise UserError(f"{len(fixed)} votes are too few for {factors} factors: give two for each")
@@ -222,6 +237,18 @@ def factor_agreement(
     np.add.at(table, (half, fixed, dims), 1)
     right = sum(_hits(table[1 - side], table[side]) for side in (0, 1))
     return float(right / len(fixed))
+
+
+def _require_votes(codes: np.ndarray, fixed: np.ndarray, variances: np.ndarray) -> None:
+    real_codes(codes.reshape(-1, codes.shape[2]))
+    if fixed.dtype.kind not in "iu" or fixed.min() < 0:
+        raise UserError("the factor that a group shares must be given by its number, from 0 on")
+    if variances.shape != codes.shape[2:]:
+        raise UserError(
+            f"variances of shape {variances.shape} for {codes.shape[2]} dimensions: give one each"
+        )
+    if (real_table("variances", variances, LARGEST**2) < 0).any():
+        raise UserError("variances must not be below 0")
 
 
 def _hits(train: np.ndarray, votes: np.ndarray) -> int:
@@ -247,13 +274,16 @@ def model_centrality(scores: np.ndarray) -> Centrality:
         >>> found.scores.round(2).tolist(), found.order.tolist()
         ([0.45, 0.55, 0.3], [1, 0, 2])
     """
-    scores = np.asarray(scores, np.float64)
-    n = len(scores)
+    scores = np.asarray(scores)
+    n = len(scores) if scores.ndim else 1
     if n < 2 or scores.shape != (n, n):
         raise UserError(f"scores of all pairs of at least two models make no {scores.shape} table")
     others = ~np.eye(n, dtype=bool)
-    if not np.isfinite(scores[others]).all():
-        raise UserError("scores of pairs must be finite numbers: score every pair of two models")
+    try:
+        real_table("scores of pairs", scores[others])
+    except UserError as error:
+        raise UserError(f"{error}: score every pair of two models") from None
+    scores = scores.astype(np.float64)
     both = np.where(others, (scores + scores.T) / 2, 0.0)
     mean = both.sum(axis=1) / (n - 1)
     return Centrality(mean, np.argsort(-mean, kind="stable"))

@@ -8,14 +8,10 @@ import argparse
 import json
 import pathlib
 import sys
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from ivg import command_line
+from ivg import command_line, npz
 from ivg.errors import UserError
 from ivg.metrics.disentanglement import ALL, FAST, Rows, evaluate, from_arrays
 
@@ -45,27 +41,11 @@ def read(path: pathlib.Path) -> Rows:
     Raises:
         UserError: There is no such file, it is no npz file, or not of these arrays.
     """
-    try:
-        # Opened here, since numpy leaves a file open that turns out to be no archive.
-        with path.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise UserError(f"{path} holds a single array: save codes and factors as .npz")
-            found = file.files
-            arrays = {k: file[k] for k in ("codes", "factors") if k in found}
-            names = file["names"].ravel().astype(str).tolist() if "names" in found else ()
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}: give the path of an .npz file") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise UserError(
-            f"{path} is no .npz file of plain arrays: write it with numpy.savez(path, codes=..., "
-            "factors=...)"
-        ) from None
+    arrays, found = npz.read(path, ("codes", "factors", "names"))
     for name in ("codes", "factors"):
         if name not in arrays:
             raise UserError(f"{path} has no array {name!r}, only {', '.join(found) or 'nothing'}")
+    names = arrays["names"].ravel().astype(str).tolist() if "names" in arrays else ()
     return from_arrays(arrays["codes"], arrays["factors"], names)
 
 

@@ -6,6 +6,7 @@ leave it out and name it in `details["constant_factors"]`.
 """
 
 import math
+import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +71,21 @@ def real_codes(codes: np.ndarray) -> np.ndarray:
     return codes
 
 
+def real_table(name: str, values: Any, most: float = LARGEST) -> np.ndarray:
+    """Numbers of any shape as float64.
+
+    Raises:
+        UserError: They are no real numbers, or NaN, infinite or too large.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{name} must be real numbers, not {values.dtype}")
+    values = values.astype(np.float64)
+    if values.size and not np.abs(values).max() <= most:
+        raise UserError(f"{name} must be finite numbers, none beyond {most:g}")
+    return values
+
+
 def whole_factors(factors: np.ndarray) -> np.ndarray:
     """Factors as int64 `[N, F]`; a vector becomes one column, whole floats become integers.
 
@@ -85,12 +101,15 @@ def whole_factors(factors: np.ndarray) -> np.ndarray:
             f"shape {factors.shape}"
         )
     if factors.dtype.kind == "f":
+        factors = factors.astype(np.float64)  # float16 has no 2^53
         # Also false for NaN; beyond 2^53 a float no longer tells neighbours apart.
         if not ((np.abs(factors) < 2**53) & (factors == np.floor(factors))).all():
             raise UserError(
                 "factors must be whole numbers: give the index of each factor's value, not the "
                 "value itself"
             )
+    if factors.dtype == np.uint64 and factors.size and factors.max() > np.iinfo(np.int64).max:
+        raise UserError("factors reach beyond 2^63: give the index of each factor's value")
     return factors.astype(np.int64)
 
 
@@ -171,6 +190,38 @@ def positive(**counts: int) -> None:
     Raises:
         UserError: One is not.
     """
+    at_least(1, **counts)
+
+
+def at_least(least: int, **counts: int) -> None:
+    """Counts of a recipe are whole and not below `least`.
+
+    Raises:
+        UserError: One is not.
+    """
     for name, count in counts.items():
-        if isinstance(count, bool) or int(count) != count or count < 1:
-            raise UserError(f"{name} must be a whole number of at least 1, not {count}")
+        whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+        if not whole or count < least:
+            raise UserError(f"{name} must be a whole number of at least {least}, not {count}")
+
+
+def bounds(**values: float) -> None:
+    """Thresholds of a recipe are numbers: nothing is above or below NaN.
+
+    Raises:
+        UserError: One is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or math.isnan(value):
+            raise UserError(f"{name} must be a number, not {value}")
+
+
+def usable_seed(seed: int) -> int:
+    """The seed, if it is one.
+
+    Raises:
+        UserError: It is no whole number from 0 to 2^32 - 1.
+    """
+    if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
+        raise UserError(f"a seed must be a whole number from 0 to 2^32 - 1, not {seed}")
+    return int(seed)

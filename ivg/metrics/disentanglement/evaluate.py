@@ -14,7 +14,7 @@ import numpy as np
 
 from ivg.errors import UserError
 from ivg.metrics.disentanglement import information, interventional, predictors, votes
-from ivg.metrics.disentanglement.checks import Score, positive
+from ivg.metrics.disentanglement.checks import Score, positive, usable_seed
 from ivg.metrics.disentanglement.sampling import examples, stream
 from ivg.metrics.disentanglement.sources import Representation, Rows, Source, scored
 
@@ -134,7 +134,7 @@ def _checked(
         raise UserError(
             f"unknown metric {', '.join(unknown) or '(none named)'}: choose from {', '.join(ALL)}"
         )
-    seeds = tuple(int(seed) for seed in seeds)
+    seeds = tuple(usable_seed(seed) for seed in seeds)
     if not seeds:
         raise UserError("give at least one seed")
     return metrics, seeds

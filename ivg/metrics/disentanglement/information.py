@@ -17,7 +17,17 @@ is 0.
 
 import numpy as np
 
-from ivg.metrics.disentanglement.checks import Score, constant, finite, paired, positive, varying
+from ivg.errors import UserError
+from ivg.metrics.disentanglement.checks import (
+    Score,
+    constant,
+    finite,
+    paired,
+    positive,
+    real_codes,
+    varying,
+    whole_factors,
+)
 
 
 def equal_width_bins(values: np.ndarray, num_bins: int) -> np.ndarray:
@@ -32,13 +42,16 @@ def equal_width_bins(values: np.ndarray, num_bins: int) -> np.ndarray:
     Returns:
         int64 `[N, K]`.
 
+    Raises:
+        UserError: The values are not finite numbers `[N, K]`, or there are none.
+
     Examples:
         >>> from ivg.metrics.disentanglement.information import equal_width_bins
         >>> equal_width_bins(np.array([[0.0], [0.4], [0.5], [1.0]]), 2).ravel().tolist()
         [0, 0, 1, 1]
     """
-    if values.dtype.kind != "f":
-        values = values.astype(np.float64)
+    values = real_codes(values)
+    positive(num_bins=num_bins, rows=len(values))
     bins = np.empty(values.shape, np.int64)
     steps = np.arange(num_bins + 1, dtype=values.dtype)
     for column in range(values.shape[1]):
@@ -58,12 +71,18 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
         `[A, B]`, never negative and exactly 0 where a column is constant.
 
+    Raises:
+        UserError: The arrays are not of that kind, or differ in length.
+
     Examples:
         >>> from ivg.metrics.disentanglement.information import mutual_information
         >>> a = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
         >>> mutual_information(a, a).round(3).tolist()
         [[0.693, 0.0], [0.0, 0.693]]
     """
+    a, b = whole_factors(a), whole_factors(b)
+    if len(a) != len(b):
+        raise UserError(f"{len(a)} and {len(b)} rows cannot be compared: give one of each")
     a, b = _compact(a), _compact(b)
     return np.array([[_information(x, y) for y in b] for x in a])
 
@@ -71,12 +90,15 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def entropy(a: np.ndarray) -> np.ndarray:
     """Plug-in entropy in nats of every column of whole numbers `[N, A]`: `[A]`.
 
+    Raises:
+        UserError: The array is not of that kind.
+
     Examples:
         >>> from ivg.metrics.disentanglement.information import entropy
         >>> entropy(np.array([[0, 0], [1, 0], [2, 1], [3, 1]])).round(3).tolist()  # ln 4, ln 2
         [1.386, 0.693]
     """
-    return np.array([_entropy(np.bincount(x)) for x in _compact(a)])
+    return np.array([_entropy(np.bincount(x)) for x in _compact(whole_factors(a))])
 
 
 def mig(codes: np.ndarray, factors: np.ndarray, *, num_bins: int = 20) -> Score:
@@ -166,6 +188,7 @@ def _inputs(
 
 def _compact(a: np.ndarray) -> list[np.ndarray]:
     """Columns with their values replaced by 0..K-1."""
+    positive(rows=len(a))
     return [np.unique(column, return_inverse=True)[1] for column in a.T]
 
 

@@ -28,6 +28,7 @@ from ivg.metrics.disentanglement.checks import (
     finite,
     paired,
     split_pair,
+    usable_seed,
     varying,
 )
 
@@ -45,7 +46,8 @@ def dci(
     One classifier per factor, gradient boosting with 100 stages of one tree per class: minutes for
     factors of 40 values and 10,000 rows. Disentanglement is 1 - the entropy (base F) of a code's
     importances over factors, weighted by the code's share of all importance; completeness the same
-    of a factor's importances over codes (1 for a single code that matters).
+    of a factor's importances over codes (1 for a single code that matters). To the trees a code
+    that spreads over less than 1e-7 is constant; without any importance both are 0.
 
     Args:
         codes_train: `[N, D]`.
@@ -74,7 +76,8 @@ def dci(
     found = varying(factors_train, "DCI", 2)
     import sklearn.ensemble  # slow, like all of scikit-learn: not at every start of the program
 
-    rng = np.random.RandomState(seed)  # one stream through all factors, as the reference's
+    # One stream through all factors, as the reference's.
+    rng = np.random.RandomState(usable_seed(seed))
     importance = np.zeros((codes_train.shape[1], factors_train.shape[1]))
     accuracies = np.zeros((2, len(found)))
     for i, factor in enumerate(found):
@@ -104,7 +107,7 @@ def sap_continuous(codes: np.ndarray, factors: np.ndarray) -> Score:
     """Separated attribute predictability with the squared correlation as the predictor's score.
 
     Mean over factors of the gap between the best and the second best code (Kumar et al., 2018,
-    section 3).
+    section 3). A code with a variance of at most 1e-12 counts as constant, as in the reference.
 
     Args:
         codes: `[N, D]`.
@@ -169,7 +172,7 @@ def sap_discrete(
     found = varying(factors_train, "SAP")
     import sklearn.svm
 
-    rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(usable_seed(seed))
     matrix = np.zeros((codes_train.shape[1], factors_train.shape[1]))
     for code in range(len(matrix)):
         for factor in found:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ivg.errors import UserError
+from ivg.metrics.disentanglement.checks import usable_seed
 from ivg.metrics.disentanglement.sources import (
     ROWS_AT_ONCE,
     Representation,
@@ -42,8 +43,7 @@ def stream(seed: int) -> Stream:
     Raises:
         UserError: The seed is not from 0 to 2^32 - 1.
     """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"a seed must be a whole number from 0 to 2^32 - 1, not {seed}")
+    seed = usable_seed(seed)
     return Stream(np.random.RandomState(seed), np.random.RandomState([seed, 1]))
 
 

@@ -107,6 +107,11 @@ def from_encoder(
             rows = np.minimum(np.arange(start, start + batch_size), len(factors) - 1)
             seed = rng.randint(2**31 - 1)
             codes.append(np.asarray(encode(images(factors[rows], seed))))
+            if codes[-1].shape[:1] != (batch_size,):
+                raise UserError(
+                    f"the encoder gave codes of shape {codes[-1].shape} for {batch_size} images: "
+                    "it must give one row each"
+                )
         return np.concatenate(codes)[: len(factors)]
 
     return Representation(tuple(sizes), represent, tuple(names), tuple(nuisance))
@@ -127,6 +132,7 @@ def remembered(source: Representation) -> Representation:
     Raises:
         UserError: There are more combinations.
     """
+    _require_sizes(source)
     count = int(np.prod(source.sizes, dtype=np.float64))
     if count > LARGEST_TABLE:
         raise UserError(
@@ -157,10 +163,15 @@ def scored(source: Source, *, with_nuisance: bool = False) -> np.ndarray:
     Raises:
         UserError: The source's names, sizes and nuisance do not belong together, or none is left.
     """
+    if not isinstance(source, Rows | Representation):
+        raise UserError(
+            f"a protocol that samples needs a source, such as from_arrays(codes, factors), not "
+            f"{type(source).__name__}"
+        )
     if isinstance(source, Rows):
         return varying(source.factors, "scoring a representation")
     names = _names(source.names, len(source.sizes))
-    positive(**{f"the size of factor {i}": size for i, size in enumerate(source.sizes)})
+    _require_sizes(source)
     unknown = set(source.nuisance) - set(names)
     if unknown:
         raise UserError(f"the nuisance factors {sorted(unknown)} are not among the names {names}")
@@ -192,6 +203,10 @@ def encoded(source: Representation, factors: np.ndarray, rng: np.random.RandomSt
             "give one row each"
         )
     return codes
+
+
+def _require_sizes(source: Representation) -> None:
+    positive(**{f"the size of factor {i}": size for i, size in enumerate(source.sizes)})
 
 
 def _names(names: Sequence[str], count: int) -> tuple[str, ...]:

@@ -35,14 +35,17 @@ def gaussian_total_correlation(codes: np.ndarray) -> Score:
     codes, active = _active(codes)
     if len(active) < 2:
         return Score(0.0, {"active_dims": active}, {"rows": len(codes)})
-    correlation = np.corrcoef(codes[:, active], rowvar=False)
+    values = codes[:, active].astype(np.float64)
+    values -= values.mean(axis=0)
+    # Squares of the smallest scales would underflow.
+    correlation = np.corrcoef(values / np.abs(values).max(axis=0), rowvar=False)
     smallest = np.linalg.eigvalsh(correlation)[0]
     # Rounding leaves about 1e-16 per dimension of an eigenvalue that is 0.
     if smallest < 1e-14 * len(active):
         raise UserError(
             "the total correlation is infinite: a code is a linear function of others; drop it"
         )
-    value = -0.5 * np.linalg.slogdet(correlation)[1]
+    value = max(0.0, -0.5 * np.linalg.slogdet(correlation)[1])  # below 0 by rounding only
     return Score(finite(value, "total correlation"), {"active_dims": active}, {"rows": len(codes)})
 
 

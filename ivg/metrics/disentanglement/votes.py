@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ivg.errors import UserError
-from ivg.metrics.disentanglement.checks import Score, finite, positive
+from ivg.metrics.disentanglement.checks import Score, at_least, bounds, finite, positive
 from ivg.metrics.disentanglement.sampling import (
     Stream,
     examples,
@@ -75,8 +75,9 @@ def factor_vae(
         >>> disentanglement.factor_vae(source, num_train=50, num_eval=50, num_variance=64).value
         1.0
     """
-    positive(num_train=num_train, num_eval=num_eval, batch_size=batch_size - 1)
-    positive(num_variance=num_variance - 1)
+    positive(num_train=num_train, num_eval=num_eval)
+    at_least(2, batch_size=batch_size, num_variance=num_variance)  # a variance is of two
+    bounds(threshold=threshold)
     numbers = stream(seed)
     factors = _at_least_two(scored(source), "FactorVAE's score")
     scale = _scale(source, num_variance, categorical, numbers)
@@ -124,7 +125,9 @@ def factor_vae_ibgan(
     Raises:
         UserError: Fewer than two factors vary, or the source cannot hold one of them fixed.
     """
-    positive(num_votes=num_votes, batch_size=batch_size - 1, num_variance=num_variance - 1)
+    positive(num_votes=num_votes)
+    at_least(2, batch_size=batch_size, num_variance=num_variance)
+    bounds(threshold=threshold)
     numbers = stream(seed)
     factors = _at_least_two(scored(source, with_nuisance=True), "FactorVAE's score")
     scale = _scale(source, num_variance, categorical, numbers)
@@ -231,7 +234,7 @@ def _variances(codes: np.ndarray, categorical: Collection[int]) -> np.ndarray:
     """
     variances = codes.var(axis=1, ddof=1, dtype=np.float64)
     for dim in categorical:
-        if not 0 <= dim < codes.shape[2]:
+        if dim not in range(codes.shape[2]):
             raise UserError(f"there is no dimension {dim} to be categorical among {codes.shape[2]}")
         classes = codes[:, :, dim]
         same = sum(np.mean(classes == c, axis=1) ** 2 for c in np.unique(classes))
