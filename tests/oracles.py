@@ -114,6 +114,23 @@ def check_naive(variant: Callable, table: Mapping[str, tuple[Callable, Callable,
             assert_close(actual, expected, 1e-4, f"gradient of {name}")
 
 
+def check_leading_axes(function: Callable, *args: Any) -> None:
+    """`function` treats every axis but the last as examples: [2, 3, n] is like [6, n]."""
+    args = [np.asarray(arg, np.float32) for arg in args]
+    flat = function(*(np.reshape(arg, (-1, arg.shape[-1])) for arg in args))
+    found = function(*args)
+    assert found.shape[: args[0].ndim - 1] == args[0].shape[:-1]
+    np.testing.assert_allclose(found, np.reshape(flat, found.shape), rtol=1e-6)
+
+
+def check_precision(function: Callable, *args: Any) -> None:
+    """What `function` returns is of its arguments' type, also where 64 bits would be allowed."""
+    with jax.enable_x64(True):
+        for dtype in ("float32", "float64"):
+            for leaf in jax.tree.leaves(function(*(jnp.asarray(arg, dtype) for arg in args))):
+                assert leaf.dtype == dtype
+
+
 def check_finite(function: Callable, *args: Any) -> None:
     """`function` and all its gradients are finite at `args`."""
     args = [np.asarray(arg, np.float32) for arg in args]

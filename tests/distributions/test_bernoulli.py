@@ -63,3 +63,11 @@ def test_rounded_samples_are_exact(temperature):
     np.testing.assert_allclose((sample > 0.5).mean(0), 1 / (1 + np.exp(-logits[0])), atol=0.012)
     between = ((sample > 0.05) & (sample < 0.95)).mean()
     assert between < 0.2 if temperature == 0.1 else between > 0.8
+
+
+def test_precision_is_that_of_the_arguments():
+    def sample(logits):
+        return bernoulli.relaxed_sample(jax.random.key(0), logits, 0.5)
+
+    oracles.check_precision(sample, LOGITS)
+    oracles.check_precision(bernoulli.entropy, LOGITS)

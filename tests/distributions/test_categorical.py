@@ -160,3 +160,19 @@ def test_codes_of_the_prior_are_one_hot_and_uniform():
     assert d.shape == (20000, 10)
     np.testing.assert_array_equal(np.sort(d, axis=-1)[:, -2:], np.tile([0.0, 1.0], (20000, 1)))
     np.testing.assert_allclose(np.mean(d, axis=0), np.full(10, 0.1), atol=0.01)
+
+
+def test_axes_before_the_last_are_examples():
+    d, logits = np.reshape(SIMPLEX, (2, 3, 5)), np.reshape(RANDOM[1], (2, 3, 5))
+    oracles.check_leading_axes(categorical.log_prob, d, logits)
+    oracles.check_leading_axes(categorical.entropy, logits)
+    oracles.check_leading_axes(categorical.kl_uniform, logits)
+
+
+def test_precision_is_that_of_the_arguments():
+    def sample(logits):
+        return categorical.gumbel_softmax(jax.random.key(0), logits, 0.5)
+
+    oracles.check_precision(sample, RANDOM[1])
+    oracles.check_precision(categorical.log_prob, SIMPLEX, RANDOM[1])
+    oracles.check_precision(categorical.entropy, RANDOM[1])

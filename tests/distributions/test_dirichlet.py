@@ -70,3 +70,14 @@ def test_tiny_concentrations_stay_finite():
         return jnp.sum(jnp.exp(log_w) ** 2, -1) + dirichlet.kl(q, jnp.full_like(q, 0.1))
 
     oracles.check_finite(everything, [[1e-3, 1e-3, 1e-3], [1e-3, 50.0, 1.0], [1e3, 1e3, 0.1]])
+
+
+def test_axes_before_the_last_are_examples():
+    q, p = np.reshape(Q, (2, 3, 4)), np.reshape(P, (2, 3, 4))
+    oracles.check_leading_axes(dirichlet.kl, q, p)
+    oracles.check_leading_axes(dirichlet.mean, q)
+
+
+def test_means_of_every_example():
+    expected = [stats.dirichlet(row).mean() for row in Q]
+    np.testing.assert_allclose(dirichlet.mean(jnp.float32(Q)), expected, rtol=1e-5)

@@ -218,3 +218,22 @@ def test_shapes_that_would_broadcast_are_refused():
     q = Gaussian(jnp.zeros((4, 2)), jnp.zeros((4, 2)))
     with pytest.raises(AssertionError):
         gaussian.log_prob(jnp.zeros((1, 2)), q)
+
+
+def test_axes_before_the_last_are_examples():
+    q_mean, q_log_var, p_mean, p_log_var = np.reshape(RANDOM, (4, 2, 3, 4))
+    oracles.check_leading_axes(log_prob, q_mean, p_mean, p_log_var)
+    oracles.check_leading_axes(gaussian.standard_log_prob, q_mean)
+    oracles.check_leading_axes(kl, q_mean, q_log_var, p_mean, p_log_var)
+    oracles.check_leading_axes(kl_standard, q_mean, q_log_var)
+
+
+def test_precision_is_that_of_the_arguments():
+    def sample(mean, log_var):
+        return gaussian.sample(jax.random.key(0), Gaussian(mean, log_var))
+
+    oracles.check_precision(sample, *RANDOM[:2])
+    oracles.check_precision(log_prob, *RANDOM[:3])
+    oracles.check_precision(kl, *RANDOM)
+    oracles.check_precision(kl_standard, *RANDOM[:2])
+    oracles.check_precision(gaussian.from_softplus, *RANDOM[:2])

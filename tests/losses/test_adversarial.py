@@ -353,3 +353,8 @@ def test_interpolation_draws_one_position_per_example():
 def test_a_critic_that_forgets_to_drop_its_last_axis_is_refused():
     with pytest.raises(AssertionError):
         adversarial.gradient_penalty(lambda x: x, jnp.ones((2, 1)))
+
+
+def test_precision_is_that_of_the_images():
+    interpolate = functools.partial(adversarial.interpolate, jax.random.key(0))
+    oracles.check_precision(interpolate, *IMAGES[:2])

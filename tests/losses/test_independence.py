@@ -56,6 +56,13 @@ def test_invariances():
     assert dhsic(broken) < 0.8 * value
 
 
+def test_codes_far_from_0_keep_their_digits():
+    """Each code elsewhere: what tells them apart is a ten-thousandth of their squares."""
+    shift = np.float32([[[300.0]], [[-300.0]], [[0.0]]])
+    shifted = np.float32(RANDOM) + shift
+    np.testing.assert_allclose(dhsic(shifted), dhsic(shifted - shift), rtol=1e-4)
+
+
 def test_dependent_codes_have_more():
     rng = np.random.default_rng(2)
     independent = rng.normal(size=(2, 400, 3)).astype(np.float32)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from scipy import stats
 
 from ivg.distributions import Gaussian, gaussian
 from ivg.losses import information
@@ -125,6 +126,11 @@ NAIVE = {
         RANDOM[:1],
     ),
     "gaussian_lower_bound": (gaussian_lower_bound, naive_gaussian, RANDOM),
+    "reconstruction_lower_bound": (
+        information.reconstruction_lower_bound,
+        lambda z, z_hat: np.sum(stats.norm.logpdf(z, z_hat) - stats.norm.logpdf(z), axis=-1),
+        RANDOM[:2],
+    ),
     "agreement": (
         functools.partial(information.agreement, balance=2.0),
         naive_agreement,
@@ -170,6 +176,17 @@ def test_entropies():
     assert information.uniform_entropy(0.0, 1.0, 7) == 0
     assert information.normal_entropy(2) == pytest.approx(1 + math.log(2 * math.pi))
     assert information.categorical_entropy(10) == pytest.approx(math.log(10))
+    for low, high in ((1.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(ValueError, match=f"low < high, not {low} and {high}"):
+            information.uniform_entropy(low, high, 3)
+
+
+def test_axes_before_the_last_are_examples():
+    c, mean, log_var = np.reshape(RANDOM, (3, 2, 3, -1))
+    oracles.check_leading_axes(gaussian_lower_bound, c, mean, log_var)
+    oracles.check_leading_axes(information.reconstruction_lower_bound, c, mean)
+    d, logits = np.reshape(CODES, (2, 3, -1)), np.reshape(RANDOM[0], (2, 3, -1))
+    oracles.check_leading_axes(information.categorical_lower_bound, d, logits)
 
 
 def test_extreme_predictions_stay_finite():

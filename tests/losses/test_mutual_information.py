@@ -126,6 +126,17 @@ class MovingAverageTest(chex.TestCase):
         np.testing.assert_allclose(gradients[1], -np.exp(PRODUCT) / 30 / average, rtol=1e-4)
 
 
+def test_average_moves_by_a_hundredth_unless_told_otherwise():
+    before = np.float32(1.5)
+    _, after = information.donsker_varadhan_ema(np.float32(JOINT), np.float32(PRODUCT), before)
+    expected = math.log(0.99 * math.exp(1.5) + 0.01 * np.mean(np.exp(PRODUCT)))
+    np.testing.assert_allclose(after, expected, rtol=1e-6)
+
+
+def test_mean_of_no_scores_is_not_a_number():
+    assert np.isnan(information.log_mean_exp(jnp.zeros(0)))
+
+
 def test_average_forgets_and_carries_no_gradient():
     average = jnp.float32(9.0)
     for _ in range(80):
@@ -223,3 +234,14 @@ def test_label_losses_at_their_ends():
     np.testing.assert_allclose(
         information.label_cross_entropy(wrong, logits), [2 * math.log(2), 2e4], rtol=1e-6
     )
+
+
+def test_losses_have_the_precision_of_the_scores():
+    oracles.check_precision(information.donsker_varadhan, JOINT, PRODUCT)
+    oracles.check_precision(information.donsker_varadhan_ema, JOINT, PRODUCT, 0.5)
+    oracles.check_precision(information.label_negentropy, RANDOM[0])
+    # Whatever the labels have.
+    for labels in (np.asarray(LABELS, kind) for kind in (bool, np.int32, np.float64)):
+        oracles.check_precision(
+            functools.partial(information.label_cross_entropy, labels), RANDOM[0]
+        )

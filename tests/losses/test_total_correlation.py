@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from scipy import stats
 
 from ivg.distributions import Gaussian
 from ivg.losses import total_correlation as tc
@@ -148,7 +149,18 @@ def naive_penalty(covariance):
     )
 
 
+def naive_total_correlation(z, mean, log_var):
+    batch, size = z.shape
+    constant = (size - 1) * math.log(batch * DATASET_SIZE)  # of the decomposition's, not of this
+    return naive_decomposition(z, mean, log_var)[1] - constant
+
+
 NAIVE = {
+    "total_correlation": (
+        lambda z, mean, log_var: tc.total_correlation(z, Gaussian(mean, log_var)),
+        naive_total_correlation,
+        RANDOM,
+    ),
     "decomposition": (
         lambda z, mean, log_var: jnp.stack(
             tc.decomposition(
@@ -261,3 +273,23 @@ def test_wrong_shapes_are_refused():
     for logits in (np.zeros(3), np.zeros((3, 1))):
         with pytest.raises(AssertionError):
             tc.density_ratio(logits)
+
+
+def test_one_sample_of_one_image_tells_nothing():
+    z = np.float32([[0.5, -2.0]])
+    q = Gaussian(0 * z, 0 * z + 1)
+    parts = tc.decomposition(tc.minibatch_weighted(jnp.asarray(z), q, dataset_size=1))
+    exact = np.sum(stats.norm.logpdf(z, 0, math.exp(0.5)) - stats.norm.logpdf(z))
+    np.testing.assert_allclose(parts, [0.0, 0.0, exact], atol=1e-5)
+
+
+def test_without_a_sample_or_an_image_there_is_no_density():
+    for samples, dataset_size in ((0, 10), (3, 0)):
+        z = np.zeros((samples, 2), np.float32)
+        with pytest.raises(ValueError, match=f"at least, not {samples} of {dataset_size}"):
+            tc.minibatch_weighted(z, Gaussian(z, z), dataset_size=dataset_size)
+
+
+def test_total_correlation_of_what_is_no_covariance():
+    assert tc.gaussian_total_correlation(jnp.ones((2, 2))) == np.inf  # one coordinate twice
+    assert np.isnan(tc.gaussian_total_correlation(jnp.array([[1.0, 2.0], [2.0, 1.0]])))

@@ -166,3 +166,22 @@ def test_terms_that_a_method_lacks_are_zero():
     ones = np.ones(6, np.float32)
     parts = variational.ElboParts(log_likelihood=ones, kl_z=ones, kl_c=0.0, kl_d=0.0)
     np.testing.assert_array_equal(variational.elbo(parts, weight_z=3.0), np.full(6, -2.0))
+
+
+def test_every_divergence_counts_once_unless_weighted():
+    parts = variational.ElboParts(*np.float32([[-1.0], [10.0], [200.0], [3000.0]]))
+    np.testing.assert_array_equal(variational.elbo(parts), [-3211.0])
+
+
+def test_images_of_bytes_do_not_wrap():
+    x, x_hat = np.uint8([[0, 3], [255, 1]]), np.uint8([[1, 0], [0, 1]])
+    np.testing.assert_array_equal(variational.squared_error(x, x_hat), [5.0, 255**2 / 2])
+    found = variational.gaussian_log_likelihood(x, x_hat)
+    expected = [2 * normal_log_density(1.0, 0.0, 0.0) - n for n in (5.0, 255**2 / 2)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_precision_is_that_of_the_images():
+    oracles.check_precision(variational.squared_error, *IMAGES)
+    oracles.check_precision(variational.gaussian_log_likelihood, *IMAGES)
+    oracles.check_precision(variational.bernoulli_log_likelihood, GREY, IMAGES[0])
