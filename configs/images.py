@@ -2,8 +2,9 @@
 
 Of any sizes; they are cropped square and made 64x64. Labels are optional: `labels.csv` (a header
 row; file names first; a column `label` for classes, every other column an attribute of 1, 0 or -1),
-CelebA's `list_attr_celeba.txt`, or one subfolder per class. The networks are those of CelebA; see
-there for a CPU.
+CelebA's `list_attr_celeba.txt`, or one subfolder per class. README.md beside this file says what is
+read and what refused; --config.data.bad_images=skip leaves bad files out. The networks are those of
+CelebA; see there for a CPU.
 """
 
 from ivg.configs import celeba

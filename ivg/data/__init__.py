@@ -1,11 +1,12 @@
 """Data sets as uint8 images with labels or attributes: `load` one, then read it by `batches`."""
 
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 from ivg.data import celeba, celeba_glasses, chairs, digits, faces, folder, sprites, tfds
 from ivg.data.decode import LazyImages
-from ivg.data.records import Dataset, Factor, GroundTruth, Options, Rendered, Split, nearest
+from ivg.data.records import Dataset, Factor, GroundTruth, Options, Rendered, Split, nearest, shown
 from ivg.errors import UserError
 
 __all__ = [
@@ -82,7 +83,7 @@ def load(
         raise UserError(f"attributes is {attributes!r}; it must be a list of names.")
     _check_faces(name, num_images, priors, correlations)
     options = Options(
-        data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
+        data_dir=None if data_dir is None else _parse_dir(data_dir),
         image_size=image_size,
         crop=crop,
         channels=channels,
@@ -99,6 +100,19 @@ def load(
         correlations=correlations,
     )
     return LOADERS[name](options)
+
+
+def _parse_dir(value: str | pathlib.Path) -> pathlib.Path:
+    """The path; whether something is there is for the loaders, but it must be possible to look."""
+    try:
+        path = pathlib.Path(value).expanduser()
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        pass
+    except (OSError, RuntimeError) as error:  # no permission, too long a name; no such user
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"--config.data.dir={shown(str(value))} cannot be read: {why}.") from None
+    return path
 
 
 def _parse_in_memory(value: bool | str) -> bool | None:

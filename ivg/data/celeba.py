@@ -1,5 +1,6 @@
 """CelebA as tfds prepared it, or its own files in a folder or zip (the download often fails)."""
 
+import os
 import pathlib
 
 from ivg.data import folder, resize, tfds
@@ -71,6 +72,6 @@ def holds_files(path: pathlib.Path | None) -> bool:
     """Whether a path is a file (a zip, it is hoped) or a folder of CelebA's own files."""
     if path is None:
         return False
-    if path.is_dir():
+    if os.path.isdir(path):
         return (path / "img_align_celeba").is_dir() or any(path.glob("list_attr_celeba.*"))
-    return path.is_file()
+    return os.path.isfile(path)

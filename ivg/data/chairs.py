@@ -8,10 +8,9 @@ the middle is cut out before the picture is made small, not afterwards.
 import pathlib
 import re
 
-import numpy as np
-
 from ivg.data import batches, folder, resize
 from ivg.data.decode import collect
+from ivg.data.files import Files
 from ivg.data.records import Dataset, Options, Split, fits_in_memory, select_attributes
 from ivg.errors import UserError
 
@@ -42,17 +41,19 @@ def load(options: Options) -> Dataset:
     train, test = _split(find_renders(files), options.test_fraction, options.seed)
     in_memory = fits_in_memory(options, len(train) + len(test), shape)
 
-    def split(paths: list[str], title: str) -> Split:
-        def decode(i: int) -> np.ndarray:
-            return _decode(files, paths[i], size=size, crop=crop, channels=channels)
+    advice = "extract it from the archive again"
+    decode, _ = folder.readers(files, size=size, channels=channels, crop=crop, advice=advice)
 
-        images = collect(decode, len(paths), shape, in_memory=in_memory, title=title)
+    def split(paths: list[str], title: str) -> Split:
+        images = collect(
+            lambda i: decode(paths[i]), len(paths), shape, in_memory=in_memory, title=title
+        )
         return Split(images, None, None, names=tuple(paths))
 
     return Dataset("chairs", split(train, "training chairs"), split(test, "test chairs"), shape)
 
 
-def find_renders(files: folder.Files) -> dict[str, list[str]]:
+def find_renders(files: Files) -> dict[str, list[str]]:
     """The renders of every chair (the folder above `renders`), sorted; other files do not matter.
 
     Raises:
@@ -72,7 +73,7 @@ def find_renders(files: folder.Files) -> dict[str, list[str]]:
     return chairs
 
 
-def _open(path: pathlib.Path | None) -> folder.Files:
+def _open(path: pathlib.Path | None) -> Files:
     if path is None:
         raise UserError(
             "the data set 'chairs' needs --config.data.dir: the folder rendered_chairs, extracted "
@@ -100,16 +101,3 @@ def _split(
     train = [path for name in names if name not in held_out for path in chairs[name]]
     test = [path for name in names if name in held_out for path in chairs[name]]
     return train, test
-
-
-def _decode(
-    files: folder.Files, path: str, *, size: int, crop: int | str, channels: int
-) -> np.ndarray:
-    try:
-        with resize.open_image(files.read(path)) as image:
-            return resize.to_array(image, size=size, crop=crop, channels=channels)
-    except Exception as error:  # Pillow and zipfile raise nearly anything on damaged bytes
-        reason = error if isinstance(error, UserError) else "corrupt, or not an image"
-        raise UserError(
-            f"{files.root}: {path} cannot be used ({reason}); extract it from the archive again."
-        ) from error

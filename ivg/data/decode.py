@@ -1,8 +1,10 @@
 """From a function that decodes one image to an array of all of them, or to a lazy source."""
 
+import contextlib
 import operator
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +14,28 @@ Decode = Callable[[int], np.ndarray]
 
 _CHUNK = 128  # images per task: a task an image would cost more than a small image's decoding
 SILENT_SECONDS = 2.0  # a shorter wait shows no progress line
+
+
+class Room:
+    """Bounds what threads hold at a time: who finds too little left waits until others are done."""
+
+    def __init__(self, size: int):
+        self._size = self._left = size
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, amount: int) -> Iterator[None]:
+        """Holds `amount`, or all of the room where that is less."""
+        amount = min(amount, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= amount)
+            self._left -= amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += amount
+                self._changed.notify_all()
 
 
 class LazyImages:
@@ -82,13 +106,21 @@ def for_each(work: Callable[[int], None], count: int, *, title: str) -> None:
     """Calls `work(0)` ... `work(count - 1)` from threads, with a progress line if that takes long.
 
     Pillow decodes outside Python's global lock, so threads use all cores. The error of the lowest
-    index that failed is raised.
+    index that failed is raised; what comes after it is not worth doing.
     """
+    failed = count  # the lowest index that has
 
     def run(start: int) -> int:
+        nonlocal failed
         stop = min(start + _CHUNK, count)
         for index in range(start, stop):
-            work(index)
+            if index > failed:
+                break
+            try:
+                work(index)
+            except BaseException:
+                failed = min(failed, index)
+                raise
         return stop - start
 
     pool = ThreadPoolExecutor(default_threads())

@@ -1,38 +1,41 @@
-"""The user's own images: a folder (with subfolders) or a zip of images of any size."""
+"""The user's own images: a folder (with subfolders) or a zip of images of any size.
+
+`files` says what of a folder or zip is looked at, `encoded` which images are decoded, `resize` what
+they become. What is bad stops with a sentence that names it, or, on request, is left out, counted
+and said. configs/README.md tells users the whole of it.
+"""
 
 import contextlib
 import os
 import pathlib
-import threading
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from ivg.data import batches, labels, resize
-from ivg.data.decode import collect, for_each
-from ivg.data.records import Dataset, Options, Pool, Split, fits_in_memory, note, select_attributes
+from ivg.data import batches, encoded, labels, resize
+from ivg.data.decode import Room, collect, for_each
+from ivg.data.files import MAX_BYTES, Files, checked_size, read_file, reason
+from ivg.data.files import open_files as open_path
+from ivg.data.records import (
+    Dataset,
+    Options,
+    Pool,
+    Split,
+    fits_in_memory,
+    note,
+    select_attributes,
+    shown,
+)
 from ivg.errors import UserError
 
 _IGNORED_SUFFIXES = (".txt", ".csv")
-_IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
 _NO_LABELS = (
     f" (no label file found: {', '.join(labels.KNOWN_FILES)}, or the one that --config.data.labels "
     "names)"
 )
 _SKIP = "--config.data.bad_images=skip"
-
-
-class Files(NamedTuple):
-    """What lies in a folder or zip: sorted paths from its root, and how to read one.
-
-    `read` may be called from several threads.
-    """
-
-    root: pathlib.Path
-    paths: tuple[str, ...]
-    read: Callable[[str], bytes]
 
 
 class _Annotations(NamedTuple):
@@ -111,76 +114,68 @@ def _readers(
     """How to decode the image of a path, how to check it by its header, and the decoded shape."""
     size, channels = options.image_size or 64, options.channels or 3
     crop = resize.parse_crop(options.crop, "square")
+    advice = f"mend or remove it, or leave such files out with {_SKIP}"
+    decode, check = readers(files, size=size, channels=channels, crop=crop, advice=advice)
+    return decode, check, (size, size, channels)
+
+
+def readers(
+    files: Files, *, size: int, channels: int, crop: int | str, advice: str
+) -> tuple[Callable[[str], np.ndarray], Callable[[str], None]]:
+    """How to decode the image of a path, and how to check it without decoding its pixels.
+
+    Both may be called from several threads, which together hold no more than the largest file and
+    the largest image that are read. `crop` is what `resize.parse_crop` returns, `advice` what to do
+    about an image that cannot be used.
+    """
+    packed, unpacked = Room(MAX_BYTES), Room(encoded.MAX_PIXELS)
+
+    @contextlib.contextmanager
+    def opened(path: str) -> Iterator[Image.Image]:
+        with (
+            _named(files, path, advice),
+            packed.of(files.size(path)),
+            resize.open_image(files.read(path)) as image,
+        ):
+            yield image
 
     def decode(path: str) -> np.ndarray:
-        with _named(files, path), resize.open_image(files.read(path)) as image:
+        with (
+            opened(path) as image,
+            unpacked.of(image.width * image.height),
+            contextlib.closing(image),  # its pixels go before others may come
+        ):
             return resize.to_array(image, size=size, crop=crop, channels=channels)
 
     def check(path: str) -> None:
-        with _named(files, path), resize.open_image(files.read(path)) as image:
+        with opened(path) as image:
             resize.check_crop(image.size, crop)
 
-    return decode, check, (size, size, channels)
+    return decode, check
 
 
 def open_files(path: pathlib.Path | None) -> Files:
     """Opens a folder or a zip; hidden files and folders are left out.
 
     Raises:
-        UserError: no path, nothing there, or neither a folder nor a zip.
+        UserError: no path, or what `ivg.data.files.open_files` says.
     """
     if path is None:
         raise UserError(
             "the data set 'images' needs --config.data.dir: a folder, or a zip, of your images."
         )
-    path = path.expanduser()
-    if path.is_dir():
-        return Files(path, tuple(sorted(_walk(path))), lambda name: (path / name).read_bytes())
-    if not path.exists():
-        raise UserError(f"{path} does not exist (--config.data.dir: a folder or zip of images).")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is neither a folder nor a readable zip ({error}); unpack other archives first."
-        ) from error
-    lock = threading.Lock()
-
-    def read(name: str) -> bytes:
-        with lock:  # ZipFile counts its readers without one
-            return archive.read(name)
-
-    names = {info.filename for info in archive.infolist() if not info.is_dir()}
-    return Files(path, tuple(sorted(name for name in names if _visible(name))), read)
-
-
-def _walk(root: pathlib.Path) -> Iterator[str]:
-    """Paths of all visible files; links to folders are followed, each folder once."""
-
-    def stop(error: OSError) -> None:
-        raise UserError(f"cannot read {error.filename} ({error.strerror}).") from error
-
-    seen = {os.path.realpath(root)}
-    for folder, subfolders, names in os.walk(root, onerror=stop, followlinks=True):
-        kept = []
-        for name in sorted(subfolders):
-            real = os.path.realpath(os.path.join(folder, name))
-            if _visible(name) and real not in seen:
-                seen.add(real)
-                kept.append(name)
-        subfolders[:] = kept
-        relative = pathlib.Path(folder).relative_to(root)
-        yield from ((relative / name).as_posix() for name in names if _visible(name))
-
-
-def _visible(path: str) -> bool:
-    parts = pathlib.PurePosixPath(path).parts
-    return not any(part.startswith(".") or part.lower() in _IGNORED_NAMES for part in parts)
+    return open_path(path)
 
 
 def find_images(files: Files, options: Options) -> list[str]:
     """The images by their suffix; other files, but for texts, are bad images."""
-    images, strays = [], []
+    images, strays = [], [*files.refused]
+    if strays and not options.skip_bad_images:
+        path, why = next(iter(files.refused.items()))
+        raise UserError(
+            f"{files.root}: {shown(path)} cannot be used ({why}), or leave such files out with "
+            f"{_SKIP}."
+        )
     for path in files.paths:
         suffix = pathlib.PurePosixPath(path).suffix.lower()
         if suffix in resize.SUFFIXES:
@@ -190,11 +185,11 @@ def find_images(files: Files, options: Options) -> list[str]:
     kinds = ", ".join(suffix[1:] for suffix in resize.SUFFIXES)
     if strays and not options.skip_bad_images:
         raise UserError(
-            f"{files.root}: {strays[0]} is not an image of a kind that is read ({kinds}); remove "
-            f"it, or leave such files out with {_SKIP}."
+            f"{files.root}: {shown(strays[0])} is not an image of a kind that is read ({kinds}); "
+            f"remove it, or leave such files out with {_SKIP}."
         )
     if strays:
-        note(f"skipped {len(strays)} files that are no images (first: {strays[0]}).")
+        note(f"skipped {len(strays)} files that are no images (first: {shown(strays[0])}).")
     if not images:
         raise UserError(f"{files.root} holds no images ({kinds}).")
     return images
@@ -214,20 +209,18 @@ def without_bad(
 
     for_each(attempt, len(numbers), title="checking images")
     if bad:
-        note(f"skipped {len(bad)} bad images (first: {names[numbers[min(bad)]]}).")
+        note(f"skipped {len(bad)} bad images (first: {shown(names[numbers[min(bad)]])}).")
     return [number for place, number in enumerate(numbers) if place not in bad]
 
 
 @contextlib.contextmanager
-def _named(files: Files, path: str) -> Iterator[None]:
+def _named(files: Files, path: str, advice: str) -> Iterator[None]:
     """Turns whatever is raised on a bad image into one sentence that names the file."""
     try:
         yield
     except Exception as error:  # Pillow and zipfile raise nearly anything on damaged bytes
-        reason = error if isinstance(error, UserError) else "corrupt, or not an image"
         raise UserError(
-            f"{files.root}: {path} cannot be used ({reason}); mend or remove it, or leave such "
-            f"files out with {_SKIP}."
+            f"{files.root}: {shown(path)} cannot be used ({reason(error)}); {advice}."
         ) from error
 
 
@@ -240,7 +233,8 @@ def _annotate(files: Files, images: Sequence[str], options: Options) -> _Annotat
         if classes is None:
             return _Annotations(None, (), None, ())
         encoded, class_names = labels.encode_classes(classes)
-        note(f"{len(class_names)} classes from the subfolders: {', '.join(class_names[:10])}.")
+        first = ", ".join(map(shown, class_names[:10]))
+        note(f"{len(class_names)} classes from the subfolders: {first}.")
         return _Annotations(encoded, class_names, None, ())
     data, source, folder = found
     table = labels.parse(data, source, options.attributes)
@@ -254,25 +248,36 @@ def _annotate(files: Files, images: Sequence[str], options: Options) -> _Annotat
 
 def _find_label_file(files: Files, wanted: str | None) -> tuple[bytes, str, str] | None:
     """Content, name for messages, and folder (from the root) of the label file, if there is one."""
-    if wanted is not None:
+    if wanted is not None and wanted not in files.paths:
         path = pathlib.Path(wanted).expanduser()
-        if wanted in files.paths:
-            return files.read(wanted), f"{files.root}/{wanted}", os.path.dirname(wanted)
-        if path.is_file():
-            return path.read_bytes(), wanted, ""
-        raise UserError(
-            f"the label file {wanted} does not exist, nor does {files.root} contain it."
-        )
+        if not os.path.isfile(path):
+            raise UserError(
+                f"the label file {wanted} does not exist, nor does {files.root} contain it."
+            )
+        with _read_labels(wanted):
+            return read_file(path, labels.MAX_BYTES), wanted, ""
 
     def rank(path: str) -> tuple[int, int, str]:
         return path.count("/"), labels.KNOWN_FILES.index(os.path.basename(path)), path
 
     known = [path for path in files.paths if os.path.basename(path) in labels.KNOWN_FILES]
-    if not known:
+    if wanted is None and not known:
         return None
-    path = min(known, key=rank)
-    note(f"labels and attributes from {files.root}/{path}.")
-    return files.read(path), f"{files.root}/{path}", os.path.dirname(path)
+    path = wanted or min(known, key=rank)
+    source = f"{files.root}/{shown(path)}"
+    if wanted is None:
+        note(f"labels and attributes from {source}.")
+    with _read_labels(source):
+        checked_size(files.size(path), labels.MAX_BYTES)
+        return files.read(path), source, os.path.dirname(path)
+
+
+@contextlib.contextmanager
+def _read_labels(source: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # as of an image
+        raise UserError(f"the label file {source} cannot be read ({reason(error)}).") from error
 
 
 def _split_numbers(n: int, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

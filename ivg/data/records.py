@@ -277,6 +277,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(repr(match) for match in matches)}?)" if matches else ""
 
 
+def shown(name: str, most: int = 160) -> str:
+    """A name from a file as a message can hold it: short, on one line, for any terminal."""
+    if len(name) > most:
+        name = f"{name[: most // 2]}...{name[-most // 2 :]}"
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in name
+    )
+
+
 def note(text: str) -> None:
     """Prints one line that the user should see and that stops nothing."""
     print(f"note: {text}", file=sys.stderr, flush=True)

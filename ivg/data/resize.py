@@ -1,16 +1,32 @@
 """One image: from encoded bytes to uint8 pixels of the wanted size."""
 
-import io
-
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ivg.data import encoded
+from ivg.data.encoded import SUFFIXES, open_image
 from ivg.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-# Only these decoders are tried: a file's content decides, not its name.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+__all__ = [
+    "NAMED_CROPS",
+    "SUFFIXES",
+    "check_crop",
+    "open_image",
+    "parse_crop",
+    "resize",
+    "to_array",
+]
 
+# What turns an image upright, by EXIF's number.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Centre crops of the aligned 178 x 218 CelebA images, in pixels, by the method that uses them.
 # InfoVAEGAN: rows 45 to 172, columns 25 to 152.
 NAMED_CROPS = {"infovaegan": 128, "mmvae": 138}
@@ -44,19 +60,15 @@ def parse_crop(crop: int | str | None, default: int | str) -> int | str:
     )
 
 
-def open_image(data: bytes) -> Image.Image:
-    """Opens an encoded image without decoding its pixels; the first frame of an animation."""
-    return Image.open(io.BytesIO(data), formats=_FORMATS)
-
-
 def to_array(
     image: Image.Image, *, size: int, crop: int | str = "none", channels: int = 3
 ) -> np.ndarray:
     """Turns upright, crops, flattens and resizes an image: uint8 [size, size, channels].
 
     Args:
-        image: any mode; transparent parts become white, 16-bit grey keeps its upper 8 bits, and
-            a camera's orientation mark (EXIF) is applied.
+        image: as opened, of any mode: palettes, CMYK, grey and 1-bit become `channels`; transparent
+            parts white; 16 bits a channel keep the upper 8. A camera's orientation mark (EXIF) is
+            applied, a colour profile (ICC) is not.
         size: side of the result, in pixels.
         crop: as `parse_crop` returns it.
         channels: 1 (grey) or 3 (red, green, blue).
@@ -64,7 +76,9 @@ def to_array(
     Raises:
         UserError: the image is smaller than a crop that is given in pixels.
     """
-    image = _centre_crop(ImageOps.exif_transpose(image), crop)
+    image.load()  # some write the mark after the pixels
+    turn = _TURNS.get(encoded.orientation(image))
+    image = _centre_crop(image if turn is None else image.transpose(turn), crop)
     image = resize(_flatten(image, "L" if channels == 1 else "RGB"), size)
     pixels = np.asarray(image)
     return pixels[..., None] if channels == 1 else pixels
@@ -92,6 +106,8 @@ def _centre_crop(image: Image.Image, crop: int | str) -> Image.Image:
     check_crop(image.size, crop)
     width, height = image.size
     side = min(width, height) if crop == "square" else int(crop)
+    if width == height == side:  # no copy, which a large image has better use for
+        return image
     left, top = (width - side) // 2, (height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
@@ -99,10 +115,13 @@ def _centre_crop(image: Image.Image, crop: int | str) -> Image.Image:
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
     """Converts to 8-bit `mode` ("L" or "RGB"), laid over white where it is transparent."""
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it at 255
-        wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
+        wide, transparent = np.asarray(image), image.info.get("transparency")
+        narrow = (np.clip(wide, 0, 65535) >> 8).astype(np.uint8)
+        if isinstance(transparent, int):  # one of the 65,536 values stands for it
+            narrow[wide == transparent] = 255
+        image = Image.fromarray(narrow)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image if image.mode == mode else image.convert(mode)

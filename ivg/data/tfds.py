@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ivg.data import batches, resize, sprites
 from ivg.data.decode import SILENT_SECONDS, LazyImages, collect
+from ivg.data.files import read_file, require_regular
 from ivg.data.records import (
     Dataset,
     GroundTruth,
@@ -26,6 +27,7 @@ from ivg.data.records import (
     Split,
     fits_in_memory,
     select_attributes,
+    shown,
 )
 from ivg.errors import UserError
 
@@ -53,6 +55,8 @@ _FACTORS = (
     "label_y_position",
 )
 _READ_AT_ONCE = 1000
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
+_OWN_CLASSES = "tensorflow_datasets.core.features."
 
 
 class _Records(NamedTuple):
@@ -133,24 +137,14 @@ def _attribute_names(records: _Records, wanted: Sequence[str]) -> tuple[str, ...
 
 def _attributes(records: _Records, names: Sequence[str]) -> np.ndarray:
     """Bool [N, A], read record by record."""
-    rows = [
-        [features[_ATTRIBUTE + name].int64_list.value[0] == 1 for name in names]
-        for features in _features(records)
-    ]
-    return np.array(rows, bool).reshape(len(rows), len(names))
+    return _numbers(records, [_ATTRIBUTE + name for name in names], [2] * len(names)) == 1
 
 
 def load_dsprites(options: Options) -> Dataset:
     """The original dSprites: 737,280 images, 64 x 64, 0 or 255; it has no split, both are all."""
     select_attributes(None, (), options.attributes, "dsprites")
     records = _open("dsprites", options.data_dir, ("train",))
-    factors = np.array(
-        [
-            [features[name].int64_list.value[0] for name in _FACTORS]
-            for features in _features(records["train"])
-        ],
-        np.int32,
-    )
+    factors = _numbers(records["train"], _FACTORS, sprites.SIZES)
     images, shape = _images(
         records, options, size=64, channels=1, crop="none", prepare=_black_and_white
     )
@@ -191,8 +185,7 @@ def _load_classes(name: str, class_names: tuple[str, ...], options: Options) -> 
     records = _open(name, options.data_dir)
 
     def labels(split: str) -> np.ndarray:
-        each = _features(records[split])
-        return np.array([features["label"].int64_list.value[0] for features in each], np.int32)
+        return _numbers(records[split], ["label"], [len(class_names)])[:, 0]
 
     images, shape = _images(records, options, size=28, channels=1, crop="none")
     train, test = (Split(images[split], labels(split), None) for split in _SPLITS)
@@ -256,6 +249,17 @@ def _encoded(split: _Records, index: int) -> Iterator[Image.Image]:
             yield image
 
 
+def _numbers(records: _Records, keys: Sequence[str], sizes: Sequence[int]) -> np.ndarray:
+    """What each record says under `keys`, numbers from 0 to below `sizes`: int32 [N, F]."""
+    with _damage_named(records):
+        rows = [[row[key].int64_list.value[0] for key in keys] for row in _features(records)]
+        found = np.array(rows, np.int64).reshape(len(rows), len(keys))
+        wrong = np.flatnonzero(((found < 0) | (found >= np.array(sizes))).any(0))
+        if len(wrong):
+            raise ValueError(f"{keys[wrong[0]]} is out of range")
+    return found.astype(np.int32)
+
+
 def _features(records: _Records, indices: range | None = None) -> Iterator[Mapping[str, Any]]:
     """The features of each record (name -> tf.Example's Feature), images still encoded."""
     indices = range(len(records.source)) if indices is None else indices
@@ -286,6 +290,8 @@ def _open(
     data_dir = data_dir or pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     data_dir = data_dir.expanduser()
     folder = _find_version(name, data_dir)
+    require_regular(folder.iterdir())
+    _require_own_classes(folder)
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     records = {}
     for split in splits:
@@ -295,6 +301,33 @@ def _open(
             source[0]  # the files themselves are opened only now
         records[split] = _Records(name, folder, source, Example.FromString)
     return records
+
+
+def _require_own_classes(folder: pathlib.Path) -> None:
+    """Raises UserError where the files name a class that is not of tfds: it would be imported.
+
+    A module that is imported runs, and Python looks for it in the working directory too.
+    """
+    path = folder / "features.json"
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError, RecursionError):
+        raise UserError(f"{path} is damaged: prepare the data set again.") from None
+    for name in _class_names(found):
+        if not name.startswith(_OWN_CLASSES):
+            raise UserError(
+                f"{path} names {name}, which is no class of tfds: prepare the data set again."
+            )
+
+
+def _class_names(tree: Any) -> Iterator[str]:
+    """Every name of a class in a features.json, of its old form too."""
+    if isinstance(tree, Mapping):
+        # A feature itself may be called "type".
+        yield from (tree[key] for key in _CLASS_KEYS if isinstance(tree.get(key), str))
+    inside = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ()
+    for value in inside:
+        yield from _class_names(value)
 
 
 def _find_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
@@ -340,8 +373,8 @@ def _prepare(name: str, data_dir: pathlib.Path) -> str:
 
 def _file_format(info: pathlib.Path) -> str:
     try:
-        return json.loads(info.read_text()).get("fileFormat") or "tfrecord"
-    except (OSError, ValueError):
+        return json.loads(read_file(info)).get("fileFormat") or "tfrecord"
+    except (OSError, ValueError, AttributeError, RecursionError, UserError):
         return "a damaged dataset_info.json"
 
 
@@ -354,10 +387,13 @@ def _damage_named(records: _Records) -> Iterator[None]:
     """Turns whatever tfds, array_record, protobuf or Pillow raise on damage into one sentence."""
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        if str(records.folder) in str(error):
+            raise
+        raise UserError(f"{records.folder}: {error}.") from error
     except Exception as error:
         raise UserError(
-            f"{records.folder} is damaged or incomplete ({type(error).__name__}: {error}): remove "
-            f"it and prepare it again: {_prepare(records.name, records.folder.parent.parent)}"
+            f"{records.folder} is damaged or incomplete ({type(error).__name__}: "
+            f"{shown(str(error))}): remove it and prepare it again: "
+            f"{_prepare(records.name, records.folder.parent.parent)}"
         ) from error
