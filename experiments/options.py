@@ -12,6 +12,7 @@ from absl import logging
 
 from experiments import launch_options
 from experiments.running import DATA, Preset
+from ivg import command_line
 from ivg.errors import UserError
 
 
@@ -39,7 +40,7 @@ def parser_of(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.error = fail
+    parser.error = wrong
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(presets)}; default cpu")
     parser.add_argument("--workdir", type=pathlib.Path, help=f"default runs/{runs}_PRESET")
     parser.add_argument(
@@ -63,6 +64,7 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     Raises:
         UserError: for values that cannot be.
     """
+    command_line.check_names(args)
     one_of("--preset", args.preset, args.presets)
     preset = args.presets[args.preset]
     args.num_steps = preset.num_steps if args.num_steps is None else args.num_steps
@@ -116,8 +118,12 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
 
 def fail(sentence: str) -> NoReturn:
     """Ends the program: one sentence on stderr, exit code 2."""
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(command_line.refuse(sentence))
+
+
+def wrong(message: str) -> NoReturn:
+    """Ends the program with what a parser has to say."""
+    fail(f"{message}; see --help.")
 
 
 def command(main: Callable[[Sequence[str]], None]) -> None:

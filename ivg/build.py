@@ -4,10 +4,8 @@ Beside `main` and `train` the only file that sees a config; below it everything 
 arguments.
 """
 
-import difflib
 import functools
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,58 +13,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ivg import attribute_scores, data, devices, frechet_scores, trackers
+from ivg import attribute_scores, data, devices, fields, frechet_scores, trackers
 from ivg.data.attributes import describe, require_attributes
 from ivg.errors import UserError
+from ivg.fields import check_method
 from ivg.methods import ATTRIBUTE_METHODS, METHODS
 from ivg.players import Method
-from ivg.rundir import Facts, flatten
+from ivg.rundir import Facts
 from ivg.scoring import metric_names
 
-COUNTS = (
-    "num_steps",
-    "num_runs",
-    "runs_at_once",
-    "batch_size",
-    "log_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "eval_images",
-)
-COUNTS_OR_NONE = ("eval_every", "steps_per_dispatch", "profile_steps")
-# In a method's section; InfoGAN may do without some of its codes.
-SIZES = ("dim_z", "dim_r", "dim_c", "num_classes", "num_critic", "num_components")
-SIZES += ("generator_steps", "discriminator.width", "discriminator.depth")
-AT_LEAST_ZERO = (
-    "beta",
-    "game_steps",
-    "noise_start",
-    "noise_end",
-    "noise_steps",
-    "epoch_steps",
-    "weight_cy",
-    "weight_zy",
-    "weight_zc",
-    "weight_entropy",
-    "kl_c_start",
-    "kl_c_steps",
-    "beta_steps",
-    "capacity",
-    "capacity_d",
-    "capacity_z",
-    "capacity_steps",
-    "gamma",
-    "weight_diagonal",
-    "weight_off_diagonal",
-    "kl_weight",
-    "kl_weight_w",
-    "dhsic_weight",
-    "dropout_weight",
-    "cr_weight",
-    "cr_start",
-    "gap_steps",
-)
-ATTRIBUTE_COUNTS = ("estimates", "mine_width", "mine_depth", "mine_batch_size", "mine_steps")
 # Precision of products of float32 matrices, and what networks compute in (None: float32).
 PRECISIONS = {
     "default": ("default", None),
@@ -74,7 +29,6 @@ PRECISIONS = {
     "tf32": ("tensorfloat32", None),
     "bf16": ("default", jnp.bfloat16),
 }
-OPTIONAL_CODES = {"infogan": ("dim_z", "dim_c", "num_classes")}
 
 
 class Run(NamedTuple):
@@ -149,22 +103,6 @@ def _rmsprop(
     )
 
 
-def check_method(config: Mapping) -> None:
-    """Raises UserError for a method that does not exist, or whose section is not in the config."""
-    name = config["method"]
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
-        hint = f'did you mean "{near[0]}"? ' if near else ""
-        raise UserError(
-            f'there is no method "{name}"; {hint}The methods are: {", ".join(METHODS)}.'
-        )
-    if name not in config:
-        raise UserError(
-            f"the config has no section {name}; name the method after the config file, as in "
-            f"--config=ivg:digits:{name}."
-        )
-
-
 def make_method(
     name: str,
     *,
@@ -185,8 +123,16 @@ def make_method(
         num_attributes: of the data, for those methods that learn from them.
         num_images: in an epoch, where a learning rate follows epochs.
         precision: of `PRECISIONS`; says here what the networks compute in.
+
+    Raises:
+        UserError: something in the section cannot be, or is not known.
     """
     hyper = dict(hyper)
+    if unknown := sorted(hyper.keys() - fields.of_method(name)):
+        raise UserError(
+            f"the config has a field {unknown[0]} in its section {name} that this version of ivg "
+            "does not know: take it out, or use the version that it was made for."
+        )
     if (dtype := PRECISIONS[precision][1]) is not None:
         parts = [name for name in ("network", "discriminator") if name in hyper]
         hyper |= {name: {**hyper[name], "dtype": dtype} for name in parts}
@@ -223,32 +169,23 @@ def stored_method(config: Mapping, known: Facts) -> Method:
     Raises:
         UserError: this version of ivg cannot make that method.
     """
-    try:
-        check_method(config)
-        precision = config.get("precision", "default")
-        if precision not in PRECISIONS:
-            raise UserError(f'this version of ivg does not know precision="{precision}".')
-        return make_method(
-            config["method"],
-            image_shape=known.image_shape,
-            batch_size=config["batch_size"],
-            hyper=config[config["method"]],
-            num_attributes=len(known.attributes),
-            num_images=known.num_images,
-            precision=precision,
-        )
-    except KeyError as error:
-        raise UserError(
-            f"the run's config.json has no field {error}, which this version of ivg needs: add it "
-            "with the value that ivg.configs.base has."
-        ) from error
-    except TypeError as error:
-        named = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        what = f"a field {named[1]}" if named else f"fields that do not fit ({error})"
-        raise UserError(
-            f"the run's config.json has {what} in its section {config['method']} that this "
-            "version of ivg does not know: use the version that it was trained with."
-        ) from error
+    check_method(config)
+    name = config["method"]
+    read = ("method", "batch_size", "data", name)
+    fields.check({part: config[part] for part in read if part in config})
+    fields.check_complete(config, "load")
+    precision = config.get("precision", "default")
+    if precision not in PRECISIONS:
+        raise UserError(f'this version of ivg does not know precision="{precision}".')
+    return make_method(
+        name,
+        image_shape=known.image_shape,
+        batch_size=config["batch_size"],
+        hyper=config[name],
+        num_attributes=len(known.attributes),
+        num_images=known.num_images,
+        precision=precision,
+    )
 
 
 def attribute_names(entries: Sequence[str]) -> tuple[str, ...]:
@@ -259,17 +196,13 @@ def attribute_names(entries: Sequence[str]) -> tuple[str, ...]:
 def load_data(config: Mapping) -> data.Dataset:
     """The data set of the config's `data` section."""
     section = config["data"]
-    crop = section["crop"]
-    in_memory = {"auto": "auto", "yes": True, "no": False}
-    if section["in_memory"] not in in_memory:
-        raise UserError(
-            f'data.in_memory="{section["in_memory"]}" is not a choice; use "auto", "yes" or "no".'
-        )
+    crop, in_memory = section["crop"], {"auto": "auto", "yes": True, "no": False}
+    fields.check_value("data.in_memory", section["in_memory"], tuple(in_memory))
     return data.load(
         section["name"],
         data_dir=section["dir"] or None,
         image_size=section["image_size"] or None,
-        crop=None if crop == "default" else int(crop) if crop.isdigit() else crop,
+        crop=None if crop == "default" else int(crop) if crop.isdecimal() else crop,
         channels=section["channels"] or None,
         labels_file=section["labels"] or None,
         attributes=attribute_names(config["attributes"]),
@@ -294,9 +227,7 @@ def build(config: Mapping) -> Run:
     Raises:
         UserError: for anything in it that cannot be.
     """
-    check_method(config)
-    check_numbers(config)
-    metric_names(config["disentanglement"]["metrics"])
+    check(config)
     jax.config.update("jax_default_matmul_precision", PRECISIONS[config["precision"]][0])
     mesh = devices.make_mesh(1) if spreads_runs(config) else devices.make_mesh()
     devices.check_batch_size(config["batch_size"], mesh)
@@ -332,8 +263,7 @@ def spreads_runs(config: Mapping) -> bool:
         UserError: it is neither.
     """
     parallel = config.get("parallel", "batch")  # runs made before there was a choice have none
-    if parallel not in ("batch", "runs"):
-        raise UserError(f'parallel="{parallel}" is not a choice; use batch or runs.')
+    fields.check_value("parallel", parallel, fields.SHARED["parallel"])
     return parallel == "runs"
 
 
@@ -342,33 +272,18 @@ def root_keys(seed: int) -> jax.Array:
     return jax.random.split(jax.random.key(seed), 3)
 
 
+def check(config: Mapping) -> None:
+    """Raises UserError for what is wrong with a config by itself, whatever its data are."""
+    check_method(config)
+    check_numbers(config)
+    fields.check_complete(config, "score")
+    metric_names(config["disentanglement"]["metrics"])
+
+
 def check_numbers(config: Mapping) -> None:
-    """Raises UserError for numbers that are too small and for words that are no choice."""
-    flat = flatten(config)
-    least = {name: 1 for name in COUNTS} | {name: 0 for name in COUNTS_OR_NONE}
-    method = config["method"]
-    optional = OPTIONAL_CODES.get(method, ())
-    least |= {f"{method}.{name}": 0 if name in optional else 1 for name in SIZES}
-    least |= {f"{method}.{name}": 0 for name in AT_LEAST_ZERO}
-    least |= {f"disentanglement.{name}": 1 for name in ("seeds", "train_votes", "eval_votes")}
-    least |= {f"attribute_scores.{name}": 1 for name in ATTRIBUTE_COUNTS}
-    least |= {"attribute_scores.quick_steps": 0, "attribute_scores.classifier_steps": 1}
-    least |= {f"{method}.statistics.{name}": 1 for name in ("width", "depth")}
-    least |= {"attribute_scores.max_images": 1, "data.num_images": 1}
-    least |= {"frechet.num_images": 0, "frechet.classifier_steps": 1}
-    for name, low in least.items():
-        if flat.get(name, low) < low:
-            raise UserError(f"{name}={flat[name]} must be at least {low}.")
-    spreads_runs(config)
+    """Raises UserError for numbers that cannot be and for words that are no choice."""
+    fields.check(config)
     trackers.check(config.get("tracker", ""))
-    leak = config["attribute_scores"]["leak"]
-    if leak not in ("all", "none"):
-        raise UserError(f'attribute_scores.leak="{leak}" is not a choice; use all or none.')
-    if config["precision"] not in PRECISIONS:
-        raise UserError(
-            f'precision="{config["precision"]}" is not a choice; use default, float32, tf32 or '
-            "bf16."
-        )
 
 
 def checkpoints(workdir: pathlib.Path) -> pathlib.Path:

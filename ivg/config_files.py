@@ -8,8 +8,10 @@ JAX: `--help`, `--list` and a mistake are answered at once.
 import ast
 import difflib
 import functools
+import os
 import pathlib
 import re
+import stat
 import textwrap
 from collections.abc import Iterable
 
@@ -56,19 +58,35 @@ def resolve(text: str) -> str:
     else:
         name, *method = text.split(":", 1)
         path = pathlib.Path(name)
-        if not path.is_file():
+        if not stat.S_ISREG(mode_of(path)):
             raise _none(text, name, method)
     return ":".join([str(path), *method])
 
 
+def mode_of(path: str | pathlib.Path) -> int:
+    """What `stat` says of a path's kind and rights, 0 where there is no such file."""
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):  # or none can have such a name
+        return 0
+
+
 def _none(text: str, name: str, method: list[str]) -> UserError:
     """There is no such config: its nearest relative, in the same folder or among those of ivg."""
-    files = [str(p) for p in sorted(pathlib.Path(name).parent.glob("*.py")) if p.stem in known()]
+    files = [str(path) for path in _beside(pathlib.Path(name)) if path.stem in known()]
     near = [] if text.startswith(PREFIX) else _nearest(name, files, 0.8)
     near = near or [PREFIX + stem for stem in _nearest(pathlib.Path(name).stem, known(), 0.6)]
     hint = f"did you mean {':'.join([*near, *method])}? " if near else ""
     names = ", ".join(PREFIX + name for name in known())
     return UserError(f'there is no config file "{text}"; {hint}There are {names}.')
+
+
+def _beside(path: pathlib.Path) -> list[pathlib.Path]:
+    """The Python files in a path's folder, which may be none."""
+    try:
+        return sorted(path.parent.glob("*.py"))
+    except OSError:
+        return []
 
 
 def _nearest(name: str, names: Iterable[str], cutoff: float) -> list[str]:
@@ -90,6 +108,14 @@ def resolve_flags(argv: list[str]) -> list[str]:
     if argv and argv[-1] in ("--config", "-config"):
         raise _none("", "", [])
     return found
+
+
+def named(argv: list[str]) -> list[str]:
+    """The paths of the config files that resolved arguments name."""
+    words = [word.split("=", 1)[1] for word in argv if re.match(r"--?config=", word)]
+    flags = zip(argv, argv[1:], strict=False)
+    words += [word for flag, word in flags if flag in ("--config", "-config")]
+    return [word.split(":", 1)[0] for word in words]
 
 
 def listing() -> str:

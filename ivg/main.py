@@ -16,10 +16,13 @@ with what it leaves in the run directory
   share           python -m ivg.export --workdir=runs/digits
 """
 
+import contextlib
+import io
 import os
 import pathlib
 import re
 import signal
+import stat
 import sys
 import textwrap
 from typing import NoReturn
@@ -29,9 +32,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's start-up lines
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ivg import config_files, terminal
+from ivg import command_line, config_files, fields, mistakes
 from ivg.errors import UserError
 
+# What config_flags looks for the config's fields in; `parse_flags` fills it. The arguments of the
+# process themselves may still hold a --flagfile, which would be read, or fail, here already.
+_WORDS: list[str] = []
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
@@ -39,6 +45,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "colon (ivg:mnist:infovaegan). Needed to train; evaluate and sample read the run directory's "
     "own unless it is given.",
     lock_config=True,
+    sys_argv=_WORDS,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run directory: checkpoints, logs, pictures and scores; made if absent."
@@ -51,7 +58,11 @@ _MODE = flags.DEFINE_enum(
     "sample: new images from it.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", 100, "Images to draw with --mode=sample.", lower_bound=1
+    "num_samples",
+    100,
+    "Images to draw with --mode=sample.",
+    lower_bound=1,
+    upper_bound=1_000_000,
 )
 
 _COORDINATOR = flags.DEFINE_string(
@@ -91,45 +102,13 @@ OPTIONS = {
 EXIT_CODES = """exit codes
   0    done
   2    a mistake that you can mend: one sentence after "error:"
-  130  ended by Ctrl-C, 143 by SIGTERM; a run that trains saves its state first
+  130  ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (its terminal was closed;
+       under nohup it goes on); a run that trains saves its state first
   1    a crash: a mistake in ivg, with its traceback
   else killed, or another machine of the run was lost
 After each of them the same command again goes on from the last checkpoint."""
 
-_LOOKUP = (KeyError, AttributeError, TypeError)  # what a field that is not there raises
-
-
-def explain(error: BaseException) -> str:
-    """One sentence for an error in the flags, from the most telling link of its chain of causes."""
-    chain = [error]
-    while (below := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(below)
-    texts = [" ".join(str(link.args[0] if link.args else link).split()) for link in chain]
-    for link, text in zip(chain, texts, strict=True):
-        if isinstance(link, UserError):
-            return text
-        if isinstance(link, SyntaxError):
-            return f"{link.filename}, line {link.lineno}: {link.msg}."
-        if isinstance(link, ImportError):
-            return f"the config file cannot be loaded: {text}."
-        if "no attribute 'get_config'" in text:
-            return "the file that --config names is no config: it has no function get_config."
-        if text.startswith("Unknown command line flag 'config."):
-            return "config fields need a config before them, as in --config=ivg:digits."
-        if text.startswith("Found --config."):
-            return f"--config must come before its fields, such as {text.split()[1]}."
-        if wrong := re.match(r"flag (--\S+?)=(.*): (invalid literal|could not convert)", text):
-            what = "whole number" if wrong[3] == "invalid literal" else "number"
-            return f'{wrong[1]} wants a {what}, not "{wrong[2]}".'
-        if meant := re.search(r"Did you mean .?\"(\w+)\W+ instead of .?\"(\w+)", text):
-            return f'the config has no field "{meant[2]}" there; did you mean "{meant[1]}"?'
-    if any(isinstance(link, _LOOKUP) for link in chain):
-        return (
-            f"the config has no such field ({texts[-1]}); {config_files.folder() / 'base.py'} has "
-            "the fields, methods.py and autoencoders.py beside it those of each method, which need "
-            "its name after the config, as in --config=ivg:mnist:METHOD."
-        )
-    return texts[0]
+_HELP = re.compile(r"--?(help|helpshort|helpfull|helpxml|h|\?)(=(true|t|yes|y|1))?", re.IGNORECASE)
 
 
 def help_text() -> str:
@@ -153,29 +132,96 @@ def help_text() -> str:
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Absl's parser; a mistake is one sentence on stderr and exit code 2."""
-    asked = set(argv[1:])
-    if asked & {"--help", "-help", "-h", "--helpshort"}:
-        print(help_text())
-        sys.exit(0)
-    if "--helpfull" in asked:
-        print("\n".join([help_text(), flags.FLAGS.get_help()]))
-        sys.exit(0)
+    logging.set_verbosity(logging.ERROR)  # ml_collections' own notes about config files
     if not argv[1:]:
         fail(
             "say what to do, for example: python -m ivg.main --config=ivg:digits "
             "--workdir=runs/digits (--list names the configs and methods, --help the rest)."
         )
     try:
-        argv = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
-        return flags.FLAGS(config_files.resolve_flags(argv))
-    except (UserError, flags.Error, SyntaxError, ImportError, *_LOOKUP, ValueError) as error:
-        fail(explain(error))
+        argv = config_files.resolve_flags(with_flag_files(argv))
+    except Exception as error:
+        fail(mistakes.explain(error))
+    if asked := {found[1] for word in argv[1:] if (found := _HELP.fullmatch(word))}:
+        print(help_text())
+        if asked & {"helpfull", "helpxml"}:
+            print(flags.FLAGS.get_help())
+        sys.exit(0)
+    _WORDS[:] = argv
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # beside a user's config file
+    try:
+        return flags.FLAGS(argv)
+    except (Exception, SystemExit) as error:  # a config file is Python: it may raise anything
+        fail(mistakes.explain(error, config_files.named(argv)))
+    finally:
+        sys.dont_write_bytecode = writes
+
+
+def with_flag_files(argv: list[str]) -> list[str]:
+    """The arguments with those that every --flagfile holds.
+
+    Raises:
+        UserError: a file names itself, perhaps through others, or is a pipe, which may never end.
+        flags.Error: a file cannot be read.
+    """
+    for before, word in zip(argv, argv[1:], strict=False):
+        named = re.fullmatch(r"--?flagfile=(.*)", word, re.DOTALL)
+        path = named[1] if named else word if before in ("--flagfile", "-flagfile") else ""
+        if path and stat.S_ISFIFO(config_files.mode_of(path)):
+            raise UserError(f"--flagfile={path} is a pipe; name a file with one option a line.")
+    with contextlib.redirect_stderr(io.StringIO()) as warned:
+        found = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+    if warned.getvalue():
+        raise UserError("a --flagfile names itself, perhaps through another one; take that out.")
+    return found
+
+
+def asked_config() -> dict | None:
+    """What --config names, as plain dicts, every field of it checked; None where it is not given.
+
+    Raises:
+        UserError: it is no config, or a field cannot be.
+    """
+    if not flags.FLAGS["config"].present:
+        return None
+    found, path = _CONFIG.value, config_flags.get_config_filename(flags.FLAGS["config"])
+    try:
+        config = found.to_dict()
+    except AttributeError:
+        raise UserError(
+            f"get_config of {path} returns {type(found).__name__}, not a ConfigDict of "
+            "ml_collections; return one, as the configs of ivg do."
+        ) from None
+    except OSError as error:
+        raise UserError(mistakes.explain(error, [path])) from None
+    fields.check_method(config)
+    fields.check(config)
+    fields.check_complete(config, "train")
+    fields.check_known(config)
+    return config
+
+
+def asked_workdir() -> pathlib.Path:
+    """What --workdir names.
+
+    Raises:
+        UserError: it is not given, or no directory can have that name.
+    """
+    if not _WORKDIR.value:
+        raise UserError("name a run directory, for example --workdir=runs/first.")
+    try:
+        os.stat(_WORKDIR.value)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what uses it says so
+    except (OSError, ValueError) as error:
+        why, given = getattr(error, "strerror", None) or error, fields.shown(_WORKDIR.value)
+        raise UserError(f"--workdir={given} cannot be a directory ({why}); use another.") from None
+    return pathlib.Path(_WORKDIR.value)
 
 
 def fail(sentence: str) -> NoReturn:
     """Ends the program: one sentence on stderr, exit code 2."""
-    print(f"{terminal.styled('error:', 'error', sys.stderr)} {sentence}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(command_line.refuse(sentence))
 
 
 def main(argv: list[str]) -> None:
@@ -200,10 +246,7 @@ def run() -> None:
     if _LIST.value:
         print(config_files.listing())
         return
-    if not _WORKDIR.value:
-        raise UserError("name a run directory, for example --workdir=runs/first.")
-    workdir = pathlib.Path(_WORKDIR.value)
-    config = None if _CONFIG.value is None else _CONFIG.value.to_dict()
+    workdir, config = asked_workdir(), asked_config()
     if _MODE.value == "train" and config is None:
         raise UserError("name a config, for example --config=ivg:digits.")
     # After the flags: --help and a mistyped flag need no JAX.

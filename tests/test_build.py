@@ -84,7 +84,7 @@ def test_attribute_names(entries, names):
         ("vae", "capacity", -0.5, 0),
         ("factorvae", "gamma", -1.0, 0),
         ("factorvae", "discriminator.depth", 0, 1),
-        ("mixture_vae", "num_components", 0, 1),
+        ("mixture_vae", "num_components", 0, 2),
         ("infogan_cr", "cr_weight", -1.0, 0),
         ("infogan_cr", "generator_steps", 0, 1),
     ],

@@ -116,7 +116,7 @@ def test_directories_that_hold_no_run(tmp_path):
     [
         (lambda c: c[METHOD].update(gamma_2=1), "a field gamma_2 in its section infovae"),
         (lambda c: c[METHOD]["network"].update(wings=2), 'no option "wings"'),
-        (lambda c: c[METHOD].pop("optimizer"), "has no field 'optimizer'"),
+        (lambda c: c[METHOD].pop("optimizer"), "no field infovaegan_invariant.optimizer"),
         (lambda c: c.update(precision="fp8"), 'does not know precision="fp8"'),
         (lambda c: c.update(method="infovegan"), 'did you mean "infovaegan"'),
         (lambda c: c[METHOD].update(dim_z=4), "of another architecture"),

@@ -83,7 +83,7 @@ def folders(tmp_path_factory) -> list[pathlib.Path]:
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    return compare.load(compare.check(folders, "all"), lambda line: None)
+    return compare.load(compare.check(folders, "all", 2, 1), lambda line: None)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import numpy as np
 from ivg import command_line, plots, rundir
 from ivg.errors import UserError
 from ivg.metrics.selection import MEASURES
-from ivg.ranking.compare import GROUPS, TRUTH, rank
+from ivg.ranking.compare import GROUPS, TRUTH, check, rank
 
 NAMES = {"udr": "UDR", "centrality": "ModelCentrality"}
 
@@ -27,10 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ranks the runs that the arguments name; returns the exit code."""
     try:
         flags = _flags(arguments)
+        folders = [pathlib.Path(name) for name in flags.runs]
+        check(folders, flags.group, flags.images, flags.votes)
         if flags.out:
             _folder(pathlib.Path(flags.out))  # before minutes of work rather than after them
         found = rank(
-            [pathlib.Path(name) for name in flags.runs],
+            folders,
             images=flags.images,
             votes=flags.votes,
             group=flags.group,
@@ -42,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.out:
             _write(pathlib.Path(flags.out), found)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.refuse(error)
     return 0
 
 

@@ -84,12 +84,8 @@ def rank(
     Raises:
         UserError: The runs cannot be compared; says which and why.
     """
-    if group not in GROUPS:
-        raise UserError(f'there is no group "{group}"; use {", ".join(GROUPS)}.')
-    if images < 2 or votes < 1:
-        raise UserError(f"images={images} and votes={votes} must be at least 2 and 1.")
     start = time.monotonic()
-    configs = check(folders, group)
+    configs = check(folders, group, images, votes)
     candidates, dataset, mesh = load(configs, report)
     with jax.set_mesh(mesh):
         found = encoded(candidates, dataset, images)
@@ -112,12 +108,21 @@ def rank(
 # ---- the runs -----------------------------------------------------------------------------------
 
 
-def check(folders: Sequence[pathlib.Path], group: str) -> dict[pathlib.Path, dict]:
+def check(
+    folders: Sequence[pathlib.Path], group: str, images: int, votes: int
+) -> dict[pathlib.Path, dict]:
     """The configs of run directories that can be compared, before anything is loaded.
 
+    The arguments are those of `rank`.
+
     Raises:
-        UserError: there are too few, one is there twice, or they are of different data.
+        UserError: there are too few, one is there twice, they are of different data, or another
+            argument is none that `rank` takes.
     """
+    if group not in GROUPS:
+        raise UserError(f'there is no group "{group}"; use {", ".join(GROUPS)}.')
+    if images < 2 or votes < 1:
+        raise UserError(f"images={images} and votes={votes} must be at least 2 and 1.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is named twice, and would agree with itself; name each run once.")
     if len(folders) < FEWEST:
