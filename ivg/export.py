@@ -13,9 +13,11 @@ An export is a folder:
 
 The programs are StableHLO with a symbolic batch size, lowered for CPU, CUDA, ROCm and TPU alike,
 and written by `jax.export`. They take the weights as their first argument, so these exist once. To
-load an export, only jax, flatbuffers, numpy and safetensors are needed. Loading deserialises
-StableHLO, which XLA then compiles, and plain arrays: no pickle, no Python code. A program from a
-stranger can still use up time and memory.
+load an export, only jax, flatbuffers, numpy and safetensors are needed. In it are StableHLO, which
+XLA compiles, and plain arrays: no pickle, no Python code. StableHLO can name native code that is
+elsewhere (custom_call), which jax would run: ours names none, and the lines of the model card
+refuse what does. A stranger's program can still use up time and memory, and meet a fault of the
+compiler.
 
 Nothing in an export says where files lie on this machine: paths in the config lose their folders,
 and programs hold no source locations. No training image is in it.
@@ -38,6 +40,7 @@ import numpy as np
 
 from ivg import command_line, log, model_card, programs, rundir
 from ivg.errors import UserError
+from ivg.files import file_errors
 from ivg.model import Model, load, require_checkpoint
 
 FORMAT, VERSION = "ivg-export", 1
@@ -61,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"note: {note.message}", file=sys.stderr)
         about = write(model, out)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.refuse(error)
     print(
         f"{about['method']} on {about['data']}, step {about['step']}: {about['example']['words']}"
     )
@@ -89,7 +91,7 @@ def write(model: Model, out: str | os.PathLike) -> dict[str, Any]:
     example = programs.example_of(model)
     draft = out.with_name(f".{out.name}.draft")
     try:
-        with log.no_space(out.parent):
+        with file_errors(out.parent):
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             versions = log.versions()

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ivg.card_scores import code_span, score_sections
+from ivg.card_scores import code_span, plain, score_sections
 from ivg.catalogue import METHODS
 
 DATA = {
@@ -39,9 +39,15 @@ from jax import export
 from safetensors.numpy import load_file
 
 def load(file):
-    return jax.jit(export.deserialize(bytearray(pathlib.Path(file).read_bytes())).call)
+    exported = part = export.deserialize(bytearray(pathlib.Path(file).read_bytes()))
+    while part:  # the program, then its derivatives; each may check the shapes of its inputs
+        if "custom_call" in part.mlir_module().replace("custom_call @shape_assertion(", ""):
+            raise ValueError(f"{{file}} calls code that is not in it")
+        part = part.vjp() if part.has_vjp() else None
+    return jax.jit(exported.call)
 
-weights, example = jax.device_put(load_file("weights.safetensors")), np.load("example.npz")
+weights = jax.device_put(load_file("weights.safetensors"))
+example = np.load("example.npz", allow_pickle=False)
 generate = load("generate.jax_export")
 codes = {{name: example[f"codes.{{name}}"] for name in {names}}}
 images = generate(weights, codes)  # uint8 {images}
@@ -58,7 +64,7 @@ def card(about: Mapping[str, Any]) -> str:
     """README.md of an export, of what its config.json holds."""
     parts = [
         _front_matter(about),
-        f"# {about['method']} on {about['data']}",
+        f"# {about['method']} on {plain(about['data'])}",
         _what(about),
         *_loading(about),
         *_method(about),
@@ -85,7 +91,9 @@ def settings(section: Mapping[str, Any]) -> str:
     """A section of the config, a field a line and an optimiser a line."""
     flat = {name: value for name, value in section.items() if name != "optimizer"}
     flat |= {f"optimizer.{name}": value for name, value in section["optimizer"].items()}
-    return "\n".join(f"{name}: {json.dumps(value)}" for name, value in flat.items())
+    # Backticks would end the block that this stands in.
+    lines = (f"{' '.join(name.split())}: {json.dumps(value)}" for name, value in flat.items())
+    return "\n".join(lines).replace("`", "'")
 
 
 def _front_matter(about: Mapping[str, Any]) -> str:
@@ -132,9 +140,12 @@ def _loading(about: Mapping[str, Any]) -> Iterator[str]:
         "TPUs). Programs take any number of images at once and are compiled once for each number."
     )
     yield (
-        "Loading deserialises StableHLO, which XLA compiles, and arrays; no Python code and no "
-        "pickle is in these files. Programs of strangers can still take time and memory without "
-        "bounds, and compilers have faults: load what comes from people you trust, or in a sandbox."
+        "These files hold StableHLO, which XLA compiles, and arrays; no Python code and no pickle. "
+        "A program of that kind may call native code of the machine that runs it (`custom_call`): "
+        "the programs written here do not, and the lines above refuse one that does. One from a "
+        "stranger can still take time and memory without bounds, and readers and compilers have "
+        "faults (JAX asks that such files be trusted): load what comes from people you trust, or "
+        "in a sandbox."
     )
 
 
@@ -144,7 +155,8 @@ def _method(about: Mapping[str, Any]) -> Iterator[str]:
     if known := METHODS.get(about["method"]):
         yield f"**{known.title}**: {known.line}. {known.reference}."
     shape = f"Images are {_size(about)} (height x width x channels), bytes from 0 to 255."
-    yield f"**{about['data']}**: {DATA.get(about['data'], 'no description is known')}. {shape}"
+    known_data = DATA.get(about["data"], "no description is known")
+    yield f"**{plain(about['data'])}**: {known_data}. {shape}"
     if about["classes"]:
         names = ", ".join(map(code_span, about["classes"][:CLASSES]))
         more = (
@@ -154,9 +166,9 @@ def _method(about: Mapping[str, Any]) -> Iterator[str]:
         )
         yield f"The data have the classes {names}{more}; training did not see them."
     yield (
-        f"Trained for {about['step']:,} steps with batches of {run['batch_size']}, seed "
-        f"{run['seed']}, precision {run['precision']}. The method's own settings (all others are "
-        "in `config.json`):"
+        f"Trained for {about['step']:,} steps with batches of {plain(run['batch_size'])}, seed "
+        f"{plain(run['seed'])}, precision {plain(run['precision'])}. The method's own settings "
+        "(all others are in `config.json`):"
     )
     yield f"```\n{settings(run[about['method']])}\n```"
 
@@ -189,7 +201,7 @@ def _functions(about: Mapping[str, Any]) -> Iterator[str]:
         "numbers, float32, the parameters and batch statistics that these functions use, under "
         'names such as "G/Dense_0/kernel". '
         f"`n` is any number of images. Platforms: {', '.join(about['platforms'])}. Products of "
-        f"matrices: precision {about['run']['precision']}."
+        f"matrices: precision {plain(about['run']['precision'])}."
     )
     if about["attributes"]:
         names = ", ".join(map(code_span, about["attributes"]))
@@ -247,7 +259,7 @@ def _origin(about: Mapping[str, Any]) -> Iterator[str]:
     trained, exported = about["trained_with"] or {}, about["exported_with"]
     names = dict.fromkeys([*exported, *trained])
     rows += [
-        (n, code_span(trained.get(n, "unknown")), code_span(exported.get(n, "unknown")))
+        (plain(n), code_span(trained.get(n, "unknown")), code_span(exported.get(n, "unknown")))
         for n in names
     ]
     yield table(*rows)

@@ -29,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with server.scratch():
             _run(flags)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.refuse(error)
     except KeyboardInterrupt:
         print()
     return 0
@@ -46,6 +45,8 @@ def _run(flags: argparse.Namespace) -> None:
         if found.note:
             print(f"note: {found.note}", file=sys.stderr)
         local = server.is_local(flags.host)
+        if found.note and not local:  # it may name folders of this machine
+            found = found._replace(note="Some of the page is missing; its server says why.")
         app = server.application(found, local=local)
         found.warm_up()
         url = server.address(made, flags.host)

@@ -88,8 +88,9 @@ class Page(NamedTuple):
         def safe(*values: Any) -> Any:
             try:
                 return handler(*values)
-            except UserError as error:
-                raise self.gr.Error(str(error), print_exception=False) from None
+            except UserError as error:  # Gradio shows a message as HTML
+                words = html.escape(str(error), quote=False)
+                raise self.gr.Error(words, print_exception=False) from None
 
         return safe
 
@@ -109,8 +110,28 @@ def blocks(explorer: Explorer) -> Any:
         if len(explorer.images) > 1:
             with gr.Accordion("Interpolate", open=False, elem_classes="ivg-interpolate"):
                 _interpolate(page)
+    _only_uploads(made, gr)
     # One at a time, however many clicks or tabs: they share a processor.
     return made.queue(max_size=32, default_concurrency_limit=1)
+
+
+def _only_uploads(made: Any, gr: Any) -> None:
+    """Has Gradio take files from the folder of uploads alone.
+
+    A request may name any file, for any component, and Gradio copies it to where it can be asked
+    for; whether it was uploaded is looked at only in a page that Gradio launched itself. An address
+    in the place of a file would be fetched.
+    """
+    made.has_launched = True
+
+    async def uploaded(path: str | pathlib.Path | None) -> str | None:
+        folder = pathlib.Path(os.environ.get("GRADIO_TEMP_DIR") or os.devnull).resolve()
+        if path is not None and not pathlib.Path(path).resolve().is_relative_to(folder):
+            raise gr.Error("This file was not uploaded.", print_exception=False)
+        return None if path is None else str(path)
+
+    for block in made.blocks.values():
+        block.async_move_resource_to_block_cache = uploaded
 
 
 def _head(explorer: Explorer) -> str:

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -90,21 +89,8 @@ def read_upload(data: bytes, shape: Sequence[int], crop: int | str = "square") -
         )
     kinds = ", ".join(suffix[1:] for suffix in resize.SUFFIXES)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused just below
-            image = resize.open_image(data)
-        with image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise UserError(
-                    f"The image has {width} x {height} pixels; up to {MOST_PIXELS // 10**6} "
-                    "million pixels are read."
-                )
+        with resize.open_image(data, max_pixels=MOST_PIXELS) as image:
             return np.array(resize.to_array(image, size=shape[0], crop=crop, channels=shape[2]))
-    except Image.DecompressionBombError:
-        raise UserError(
-            f"The image is too large; up to {MOST_PIXELS // 10**6} million pixels are read."
-        ) from None
     except UserError:
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged bytes

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterator
 
 from ivg.errors import UserError
@@ -13,6 +14,7 @@ from ivg.explore import page, pictures, style
 from ivg.explore.explorer import Explorer
 
 FIRST_PORT, PORTS = 7860, 40  # tried in turn where none is asked for
+MOST_SENT = pictures.MOST_BYTES + 100_000  # bytes of a request: one upload and what stands around
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
 MONO = ("ui-monospace", "Consolas", "monospace")
 # Whatever the page's parts were made to ask for: the browser asks nobody but this server.
@@ -84,6 +86,30 @@ def scratch() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def refusal(scope: dict, *, local: bool) -> tuple[int, bytes] | None:
+    """Status and words for a request that is not answered, None for one that is.
+
+    Args:
+        scope: of the request, as ASGI has it.
+        local: as of `guarded`.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    host = headers.get(b"host", "")
+    if local and not is_local(host.rsplit(":", 1)[0].strip("[]")):
+        return 421, b"not this host"
+    # A page of another site may send here without asking, though it cannot read the answer.
+    origin = headers.get(b"origin")
+    if origin is not None and urllib.parse.urlsplit(origin).netloc.lower() != host.lower():
+        return 403, b"not from this page"
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return None
+    if b"transfer-encoding" in headers or not headers.get(b"content-length", "0").isdecimal():
+        return 411, b"say how long it is"
+    if int(headers.get(b"content-length", "0")) > MOST_SENT:
+        return 413, b"too long"
+    return None
+
+
 def guarded(app: Callable, *, local: bool) -> Callable:
     """The ASGI application with a policy for the browser in every answer.
 
@@ -94,13 +120,15 @@ def guarded(app: Callable, *, local: bool) -> Callable:
     """
 
     async def answer(scope: dict, receive: Callable, send: Callable) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await app(scope, receive, send)
             return
-        named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        if local and not is_local(named.rsplit(":", 1)[0].strip("[]")):
-            await send({"type": "http.response.start", "status": 421, "headers": []})
-            await send({"type": "http.response.body", "body": b"not this host"})
+        if scope["type"] != "http":  # the page opens no sockets
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if refused := refusal(scope, local=local):
+            await send({"type": "http.response.start", "status": refused[0], "headers": []})
+            await send({"type": "http.response.body", "body": refused[1]})
             return
 
         async def with_policy(message: dict) -> None:

@@ -8,8 +8,6 @@ import functools
 import hashlib
 import json
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ivg import npz
 from ivg.errors import UserError
 from ivg.networks.inception import SIZE, Inception
 
@@ -118,20 +117,9 @@ def read(path: str | pathlib.Path) -> tuple[Any, str]:
         raise UserError(f"{path} must be an .npz or .safetensors file of Inception's weights")
     if not path.is_file():
         raise UserError(f"there is no file {path} of Inception's weights")
-    arrays = checked(_npz(path) if path.suffix == ".npz" else _safetensors(path), str(path))
+    arrays = _safetensors(path) if path.suffix == ".safetensors" else npz.read(path, expected())[0]
+    arrays = checked(arrays, str(path))
     return variables(arrays), digest(arrays)
-
-
-def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            names = expected().keys() & set(getattr(file, "files", ()))
-            return {name: file[name] for name in names}
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise UserError(f"{path} is damaged, or no .npz file of plain arrays") from None
 
 
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -143,7 +131,7 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {name: _array(header[name], numbers) for name in expected() if name in header}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is damaged, or no .safetensors file of floats") from None
 
 

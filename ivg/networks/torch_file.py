@@ -4,15 +4,18 @@ Such a file is a pickle, and unpickling runs whatever the file says. Here the pi
 are only read: a small machine carries out those that build plain values, and knows three records,
 a dictionary, a tensor and a parameter. Anything else is refused, not called. Both forms are read:
 the zip archive of PyTorch 1.6 and later, and the older one, several pickles in a row with the
-numbers behind them.
+numbers behind them. What a file may ask for is bounded by its size: no pickle grows beyond
+`MOST_STEPS` values, and no more numbers are read than the file can hold.
 """
 
 import io
+import lzma
 import pathlib
 import pickletools
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -37,8 +40,12 @@ PARAMETER = "torch._utils._rebuild_parameter"
 CLASSES = {DICTIONARY, PARAMETER, *TENSORS, *(f"torch.{name}" for name in TYPES)}
 # What a damaged file may raise on the way.
 BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
-BROKEN += (EOFError, zipfile.BadZipFile, zlib.error)
-MOST = 64 * 2**20  # bytes of a pickle; names and shapes of a large network are far below
+BROKEN += (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+# A network of 1,000 tensors has a pickle of 100 kB with 30,000 instructions.
+MOST = 16 * 2**20  # bytes of a pickle
+MOST_STEPS = 1_000_000  # instructions of a pickle
+MOST_AXES = 64  # of a tensor: NumPy's own limit
+DEEPEST = 16  # dictionaries within each other
 
 
 class Refused(Exception):
@@ -78,7 +85,10 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     path = pathlib.Path(path).expanduser()
     try:
         with path.open("rb") as file:
-            arrays = _of_zip(file) if zipfile.is_zipfile(file) else _of_older(file)
+            size = file.seek(0, io.SEEK_END)
+            with warnings.catch_warnings():  # of texts with strange escapes, which are refused
+                warnings.simplefilter("ignore", DeprecationWarning)
+                arrays = _of_zip(file, size) if zipfile.is_zipfile(file) else _of_older(file)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
@@ -95,51 +105,68 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 # --- the two forms --------------------------------------------------------------------------------
 
 
-def _of_zip(file: BinaryIO) -> dict[str, np.ndarray]:
+def _of_zip(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
             raise Refused("it is a zip file without one data.pkl, as PyTorch writes it")
         folder = pickles[0].removesuffix("data.pkl")
         order = f"{folder}byteorder"
-        if order in archive.namelist() and archive.read(order) != b"little":
+        if order in archive.namelist() and _member(archive, order, 100) != b"little":
             raise Refused("its numbers are big-endian")
-        if archive.getinfo(pickles[0]).file_size > MOST:
-            raise Refused("its pickle is larger than that of any network's weights")
-        content = Machine().run(io.BytesIO(archive.read(pickles[0])))
+        content = Machine().run(io.BytesIO(_member(archive, pickles[0], MOST)))
+        room = size  # PyTorch does not compress: the numbers are no larger than the file
 
         def numbers(stored: Stored) -> bytes:
+            nonlocal room
             info = archive.getinfo(f"{folder}data/{stored.key}")
             if info.file_size != stored.count * np.dtype(stored.dtype).itemsize:
                 raise ValueError(stored)
+            room -= info.file_size
+            if room < 0:
+                raise Refused("its numbers are larger than the file")
             return archive.read(info)
 
         return _arrays(content, numbers)
 
 
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A small file of the archive."""
+    if archive.getinfo(name).file_size > most:
+        raise Refused(f"its {name.rsplit('/')[-1]} is larger than that of any network's weights")
+    return archive.read(name)
+
+
 def _of_older(file: BinaryIO) -> dict[str, np.ndarray]:
     file.seek(0)
-    if Machine().run(file) != MAGIC:
+    head = io.BytesIO(file.read(MOST))  # no length in the pickles can reach beyond it
+    size = file.seek(0, io.SEEK_END)
+    if Machine().run(head) != MAGIC:
         raise ValueError("no magic number")
-    Machine().run(file)  # version of the form
-    if not Machine().run(file)["little_endian"]:
+    Machine().run(head)  # version of the form
+    if not Machine().run(head)["little_endian"]:
         raise Refused("its numbers are big-endian")
     machine = Machine()
-    content, places = machine.run(file), {}
-    keys = Machine().run(file)
+    content, places = machine.run(head), {}
+    keys = Machine().run(head)
     sizes = {stored.key: stored for stored in machine.stored}
+    file.seek(head.tell())
     for key in keys:
+        if not isinstance(key, str):
+            raise ValueError(key)
         stored = sizes[key]
-        count, size = int.from_bytes(file.read(8), "little"), np.dtype(stored.dtype).itemsize
+        count, each = int.from_bytes(file.read(8), "little"), np.dtype(stored.dtype).itemsize
         if count != stored.count:
             raise ValueError(stored)
-        places[key] = file.tell(), count * size
-        file.seek(count * size, io.SEEK_CUR)
+        places[key] = file.tell(), count * each
+        if file.tell() + count * each > size:
+            raise ValueError(stored)
+        file.seek(count * each, io.SEEK_CUR)
 
     def numbers(stored: Stored) -> bytes:
-        start, size = places[stored.key]
+        start, length = places[stored.key]
         file.seek(start)
-        return file.read(size)
+        return file.read(length)
 
     return _arrays(content, numbers)
 
@@ -148,21 +175,38 @@ def _arrays(content: Any, numbers: Callable[[Stored], bytes]) -> dict[str, np.nd
     """Every tensor of nested dictionaries, by its dotted name."""
     if not isinstance(content, Mapping):
         raise Refused("it does not hold a dictionary of tensors")
-    found, buffers = {}, {}
-    for name, value in content.items():
-        if isinstance(value, Mapping) and value:
-            inner = _arrays(value, numbers)
-            found |= {f"{name}.{below}": array for below, array in inner.items()}
-        elif isinstance(value, Tensor):
-            stored = value.stored
-            if stored.key not in buffers:
-                buffers[stored.key] = np.frombuffer(numbers(stored), stored.dtype)
-            found[str(name)] = _view(value, buffers[stored.key])
+    found: dict[str, np.ndarray] = {}
+    buffers: dict[str, np.ndarray] = {}
+    for name, tensor in _tensors(content, "", 1, set()):
+        stored = tensor.stored
+        if stored.key not in buffers:
+            buffers[stored.key] = np.frombuffer(numbers(stored), stored.dtype)
+        found[name] = _view(tensor, buffers[stored.key])
     return found
 
 
+def _tensors(
+    content: Mapping[Any, Any], above: str, depth: int, seen: set[int]
+) -> Iterator[tuple[str, Tensor]]:
+    """Dotted names and tensors of nested dictionaries, each of which stands at one place only.
+
+    One that stands twice in the next one, which does so again, and on, would never end.
+    """
+    if depth > DEEPEST or id(content) in seen:
+        raise ValueError("too deep, or a dictionary at several places")
+    seen.add(id(content))
+    for name, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _tensors(value, f"{above}{name}.", depth + 1, seen)
+        elif isinstance(value, Tensor):
+            yield f"{above}{name}", value
+
+
 def _view(tensor: Tensor, buffer: np.ndarray) -> np.ndarray:
-    """A copy of what the tensor shows of its numbers; ValueError where it looks beyond them."""
+    """What the tensor shows of its numbers, not to be written to; ValueError if it looks beyond.
+
+    No copy: a small file can name the same numbers a million times.
+    """
     sizes = (tensor.offset, *tensor.shape, *tensor.strides)
     if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int for n in sizes):
         raise ValueError(tensor)
@@ -177,7 +221,8 @@ def _view(tensor: Tensor, buffer: np.ndarray) -> np.ndarray:
     # A view of few numbers may claim to be huge (stride 0): no network's weights are.
     if np.prod([float(n) for n in tensor.shape]) > len(buffer):
         raise ValueError(tensor)
-    return np.lib.stride_tricks.as_strided(buffer[tensor.offset :], tensor.shape, strides).copy()
+    start = buffer[tensor.offset :]
+    return np.lib.stride_tricks.as_strided(start, tensor.shape, strides, writeable=False)
 
 
 # --- the pickle -----------------------------------------------------------------------------------
@@ -194,7 +239,9 @@ class Machine:
 
     def run(self, file: BinaryIO) -> Any:
         """The value of the pickle that begins here; the file is then behind it."""
-        for opcode, argument, _ in pickletools.genops(file):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if count > MOST_STEPS:
+                raise Refused("its pickle is longer than that of any network's weights")
             if opcode.name == "STOP":
                 return self.stack.pop()
             if opcode.name in PLAIN:
@@ -230,15 +277,18 @@ class Machine:
     def stack_named(self) -> None:
         """The same with the two parts of the name on the stack."""
         name, module = self.stack.pop(), self.stack.pop()
-        self.named(str(module), str(name))
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise ValueError("no name")
+        self.named(module, name)
 
     def persistent(self) -> None:
         """Puts down stored numbers: ("storage", type, key, device, count, ...)."""
         kind, type_, key, _, count, *view = self.stack.pop()
         if kind != "storage" or not isinstance(type_, Class) or (view and view[0] is not None):
             raise Refused("its pickle refers to something that is no plain storage of numbers")
-        dtype = TYPES[type_.name.removeprefix("torch.")]
-        self.stack.append(Stored(str(key), dtype, int(count)))
+        if not isinstance(key, str) or type(count) is not int or count < 0:
+            raise ValueError("no storage")
+        self.stack.append(Stored(key, TYPES[type_.name.removeprefix("torch.")], count))
         self.stored.append(self.stack[-1])
 
     def reduce(self) -> None:
@@ -251,6 +301,8 @@ class Machine:
             self.stack.append(arguments[0])
         elif name in TENSORS and isinstance(arguments[0], Stored):
             stored, offset, shape, strides = arguments[:4]
+            if max(len(shape), len(strides)) > MOST_AXES:
+                raise ValueError("no shape")
             self.stack.append(Tensor(stored, offset, tuple(shape), tuple(strides)))
         else:
             raise Refused("its pickle calls something that makes no tensor")
@@ -262,7 +314,12 @@ class Machine:
             raise Refused("its pickle sets the state of something that is no dictionary")
 
     def set_items(self, values: list[Any]) -> None:
-        """Into the dictionary below them."""
+        """Into the dictionary below them; a name is a text or a number.
+
+        Tuples within tuples, each twice, would take for ever to be hashed or written out.
+        """
+        if not all(isinstance(name, str | int) for name in values[::2]):
+            raise Refused("a dictionary of it has names that are no text")
         self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
     def keep(self, place: int | None) -> None:

@@ -19,17 +19,30 @@ from ivg import command_line
 from ivg.errors import UserError
 
 COMPARISON = "compare.html"
+# What numbers raise that are texts, lists that are none, or names that are missing.
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes what the arguments ask for; returns the exit code."""
     try:
         flags = _flags(arguments)
-        print(f"  {make([pathlib.Path(name) for name in flags.runs], flags.out)}")
+        print(f"  {checked([pathlib.Path(name) for name in flags.runs], flags.out)}")
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.refuse(error)
     return 0
+
+
+def checked(named: Sequence[pathlib.Path], out: str | None) -> pathlib.Path:
+    """As `make`; directories may hold what ivg never wrote, and that is a UserError too."""
+    try:
+        return make(named, out)
+    except UNREADABLE as error:
+        raise UserError(
+            f"{named[0]}{' or another of them' if len(named) > 1 else ''} holds values that a run "
+            f"of ivg does not ({type(error).__name__}: {error}): leave it out, or delete its "
+            "results.json and metrics.jsonl."
+        ) from error
 
 
 def make(named: Sequence[pathlib.Path], out: str | None) -> pathlib.Path:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from ivg import rundir
 from ivg.errors import UserError
-from ivg.log import no_space, read_metrics
+from ivg.files import file_errors
+from ivg.log import read_metrics
 from ivg.report import charts, sheets, tables, words
 from ivg.report.document import (
     LIMIT,
@@ -34,6 +35,7 @@ MISSING = '<span class="missing">missing</span>'
 PICTURES = ("samples", "traversal_codes", "reconstructions", "traversal_images", "interpolations")
 WIDTHS = (640, 480, 320)  # of a picture, until it fits
 MOST_CURVES = 1_500_000  # characters
+MOST_PIXELS = 50_000_000  # of a picture
 
 
 class Finished(NamedTuple):
@@ -152,7 +154,7 @@ def write_page(folders: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Pa
         UserError: a run cannot be read, or the page cannot be written.
     """
     text = page([read(folder) for folder in folders])
-    with no_space(out.parent):
+    with file_errors(out.parent):
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             return write(out, text)
@@ -330,9 +332,12 @@ def _figure(group: Group, kind: str, budget: int) -> str:
     """A figure of a group, as small as it must be."""
     caption = f"<figcaption>{swatch(group)}</figcaption>"
     try:
-        with Image.open(_path(group, kind)) as image:
+        # PNG only: of other kinds Pillow hands some to other programs.
+        with Image.open(_path(group, kind), formats=("PNG",)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return f"<figure>{caption}{MISSING}</figure>"
             picture = image.convert("RGB")
-    except OSError:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return f"<figure>{caption}{MISSING}</figure>"
     for width in WIDTHS:
         small = picture

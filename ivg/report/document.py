@@ -8,12 +8,11 @@ import datetime
 import html
 import importlib.resources
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ivg.log import no_space
+from ivg.files import file_errors, replace
 
 LIMIT = 8_000_000  # bytes of a page, at most
 POLICY = (
@@ -73,10 +72,8 @@ def write(path: pathlib.Path, text: str) -> pathlib.Path:
     Raises:
         UserError: no space left.
     """
-    draft = path.with_name(path.name + ".tmp")
-    with no_space(path.parent):
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
+    with file_errors(path.parent):
+        replace(path, text)
     return path
 
 

@@ -140,6 +140,7 @@ def header(
     known = {
         "Status": f'<span class="status {state.split()[0]}">{state}</span>',
         "Steps": f"{steps(step)} of {steps(total)}",
+        **({"Rollbacks": number(back)} if (back := results.get("rollbacks")) else {}),
         "Seed": number(config["seed"]),
         "Method": f"<code>{escaped(config['method'])}</code>",
         **_when(workdir),
@@ -217,7 +218,7 @@ def _files(workdir: pathlib.Path) -> str:
     """The files of the run; of the folders that hold many, the folder."""
     rows = []
     for path in sorted(workdir.iterdir()):
-        if path.name in (NAME, NAME + ".tmp"):
+        if path.name in (NAME, NAME + ".tmp", rundir.LOCK):
             continue
         rows.append([f"<code>{escaped(path.name)}{'/' * path.is_dir()}</code>", _size(path)])
     more = len(rows) - MOST_FILES
@@ -228,7 +229,7 @@ def _files(workdir: pathlib.Path) -> str:
 
 def _size(path: pathlib.Path) -> str:
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    size = float(sum(p.stat().st_size for p in files))
+    size = float(sum(p.lstat().st_size for p in files))
     count = f"{len(files)} files, " if path.is_dir() else ""
     for unit in ("B", "kB", "MB"):
         if size < 1000:

@@ -11,7 +11,7 @@ from ivg.report import words
 from ivg.report.document import escaped, folded, number, steps, table
 
 OWN = ("method", "data", "step", "seed", "versions", "cost", "figures", "attributes")
-OWN += ("clustering", "kmeans", "kmeans_codes", "disentanglement", "bounds", "rates")
+OWN += ("clustering", "kmeans", "kmeans_codes", "disentanglement", "bounds", "rates", "rollbacks")
 FEATURES = {"fid": "Fréchet inception distance", "frechet_classifier": "Fréchet distance"}
 
 
@@ -41,6 +41,7 @@ def at(results: Mapping, path: Sequence[str]) -> Any:
 def flat_scores(results: Mapping) -> dict[str, float]:
     """The numbers of a run's results by dotted name; of a metric with a recipe, its mean."""
     skipped = ("step", "seed", "versions", "cost", "figures", "disentanglement", "attributes")
+    skipped += ("rollbacks",)
     flat = rundir.flatten({name: v for name, v in results.items() if name not in skipped})
     for name, score in (results.get("disentanglement") or {}).items():
         flat[f"disentanglement.{name}"] = score.get("mean")

@@ -186,7 +186,7 @@ def test_files_that_are_none(tmp_path, small):
         ("weights.pth", "ivg.networks.convert_inception .*weights.pth weights.npz"),
         ("weights.h5", "must be an .npz or .safetensors"),
         ("objects.npz", "no .npz file of plain arrays"),
-        ("single.npz", "has no array"),
+        ("single.npz", "holds a single array"),
         ("text.npz", "no .npz file of plain arrays"),
         ("text.safetensors", "no .safetensors file"),
         ("short.safetensors", "no .safetensors file"),

@@ -181,7 +181,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     workdir, config = hostile_run(tmp_path)
-    monkeypatch.setattr(pathlib.Path, "write_text", full)
+    monkeypatch.setattr("ivg.files.os.fsync", full)
     with pytest.raises(UserError, match="make room"):
         page.write_page(workdir, config, None)
 
