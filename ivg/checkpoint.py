@@ -1,27 +1,32 @@
 """Training states on disk: every orbax call of `ivg`.
 
 A run's checkpoint folder holds one subfolder per step, named by the number: an orbax checkpoint
-with our record in it, `ivg.json`. A state is stored flat, as `{path of the leaf: array}`: its
-structure (NamedTuples, optax states, empty dicts) comes back from the caller's `abstract_state`,
-so nothing about Python classes is written. The record holds every leaf's shape and dtype, which
-tell another architecture from damage, and every file's size and CRC-32, because orbax overlooks
-flipped bytes. The files are compared before orbax sees them: it reports a bad one in many pages.
+with our record in it, `ivg.json` (`ivg.record`). A state is stored flat, as `{path of the leaf:
+array}`: its structure (NamedTuples, optax states, empty dicts) comes back from the caller's
+`abstract_state`, so nothing about Python classes is written. The record holds the step, the run's
+config and every leaf's shape and dtype, which tell another run or architecture from damage, and
+every file's size and CRC-32, because orbax overlooks flipped bytes. The files are compared before
+orbax sees them: it reports a bad one in many pages.
 
-What holds at any moment, even after `kill -9`: a numbered folder is complete (it is written under
-another name and renamed), and no older checkpoint goes before the new one is complete. Only one run
-may save into a folder; others may read it meanwhile.
+What holds at any moment, even after `kill -9` or a power cut: a numbered folder is complete (it is
+written under another name, forced to the disk and renamed), and no older checkpoint goes before the
+new one is. Only what `save` itself wrote and has to replace, or no longer needs, is ever removed: a
+damaged checkpoint is put aside as `12.damaged`, and one that cannot be read just now stops the run.
+Only one run may save into a folder; others may read it meanwhile.
 """
 
 import contextlib
 import errno
-import json
+import itertools
 import logging
 import os
 import pathlib
 import re
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import absl.logging
@@ -29,18 +34,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ivg import files, record, rundir
 from ivg.errors import UserError
 
 # `12` is a checkpoint; `12.replaced` the older one of that step while the newer takes its place.
-_CHECKPOINT = re.compile(r"(\d+)(\.replaced)?")
-_LEFTOVER = re.compile(r"\d+\.(?!replaced$).+")
-_RECORD = "ivg.json"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CHECKPOINT = re.compile(r"(0|[1-9]\d*)(\.replaced)?")
+# What only a save writes or is about to remove; `12.bak` is somebody's.
+_LEFTOVER = re.compile(r"\d+\.saving(\.orbax.*)?|\d+(\.replaced)?\.deleted")
 _FILES_OVERHEAD = 2**20  # bytes of orbax's and our own descriptions, generously
-
-
-class _Damaged(Exception):
-    """The checkpoint cannot be used; the message says why, as a clause."""
 
 
 def abstract(state: Any) -> Any:
@@ -51,7 +52,11 @@ def abstract(state: Any) -> Any:
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
-    """Steps of the checkpoints in a folder, ascending; whether they are sound is not looked at."""
+    """Steps of the checkpoints in a folder, ascending; whether they are sound is not looked at.
+
+    Raises:
+      UserError: the folder is there and cannot be read.
+    """
     return sorted({step for step, _ in _checkpoints(pathlib.Path(directory))})
 
 
@@ -66,7 +71,7 @@ def clean(directory: str | os.PathLike) -> None:
     if directory.is_dir():
         for path in directory.iterdir():
             if _LEFTOVER.fullmatch(path.name):
-                shutil.rmtree(path)
+                _erase(path)
 
 
 def save(
@@ -79,18 +84,18 @@ def save(
 ) -> None:
     """Saves `state`; complete on disk when it returns, after which the newest `keep` remain.
 
-    Checkpoints of later steps are removed too: they are those that `restore` found damaged and
-    passed over. A checkpoint of the same step is replaced.
+    Checkpoints of later steps, which are those that `restore` found damaged and passed over, become
+    `12.damaged` and stay. A checkpoint of the same step is replaced; a damaged one stays likewise.
 
     Args:
       directory: the run's checkpoint folder; created where missing.
       step: number of finished training steps.
       state: a tree of jax.Arrays (typed PRNG keys too) on any number of devices; it is only read.
       keep: how many checkpoints remain, at least 1.
-      metadata: anything that JSON can hold, see `read_metadata`.
+      metadata: anything that JSON can hold, see `read_metadata`. `restore` compares "config".
 
     Raises:
-      UserError: no space left; all earlier checkpoints are still there.
+      UserError: no space left, or the file system refuses; all earlier checkpoints are still there.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, not {keep}")
@@ -100,23 +105,25 @@ def save(
     context.array.saving.use_compression = (
         False  # floats hardly shrink: 0.25 s, not 0.7 s, a 100 MiB
     )
-    directory = pathlib.Path(directory).resolve()
+    directory = pathlib.Path(directory).absolute()
     target, saving = directory / str(step), directory / f"{step}.saving"
     leaves = _named_leaves(state)
     needed = _FILES_OVERHEAD + sum(leaf.nbytes for leaf in leaves.values())
     described = {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in leaves.items()}
+    content = {"step": step, "leaves": described, "metadata": metadata or {}}
     try:
         _on_one_process(_prepare, directory, needed)
         with _quiet(), context:
             ocp.save(saving, _not_empty(leaves))
-        _on_one_process(_commit, saving, target, {"leaves": described, "metadata": metadata or {}})
+        _on_one_process(_commit, saving, target, content)
+        _on_one_process(_retain, directory, step, keep)
     except Exception as error:
-        if not _is_no_space(error):
+        code = files.code_of(error)
+        if code is None:
             raise
         with contextlib.suppress(OSError):
             clean(directory)
-        raise UserError(_no_space_message(directory, step, needed)) from error
-    _on_one_process(_retain, directory, step, keep)
+        raise UserError(_refused(directory, step, needed, code)) from error
 
 
 def restore(
@@ -124,6 +131,7 @@ def restore(
     abstract_state: Any,
     *,
     step: int | None = None,
+    config: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] = print,
 ) -> tuple[int, Any] | None:
     """Loads the newest sound checkpoint, bit for bit, onto the devices that `abstract_state` names.
@@ -133,21 +141,29 @@ def restore(
       abstract_state: tree of jax.ShapeDtypeStruct as made by `abstract`; a leaf without a sharding
         goes to the first device.
       step: only this step's checkpoint; None for the newest.
+      config: the run's. A checkpoint whose own differs in more than is safe is another run's: what
+        a config computes is always the same, so one of the same config is as good as the run's own.
       warn: called with one sentence for every damaged checkpoint that is passed over.
 
     Returns:
       `(step, state)`, or None where there is no checkpoint.
 
     Raises:
-      UserError: every checkpoint (or that of `step`) is damaged, or the newest sound one is of
-        another architecture.
+      UserError: every checkpoint (or that of `step`) is damaged; the newest sound one is of another
+        run or architecture; or one cannot be read just now, which is not taken for damage.
     """
-    directory = pathlib.Path(directory).resolve()
+    directory = pathlib.Path(directory).absolute()
     found = [entry for entry in _checkpoints(directory) if step in (None, entry[0])]
     for (number, path), older in zip(found, [*found[1:], None], strict=False):
         try:
-            return number, _load(path, abstract_state)
-        except _Damaged as error:
+            return number, _load(path, number, abstract_state, config)
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint of step {number} in {directory} cannot be read ({error.strerror}: "
+                f"{error.filename}) and may be sound: set that right, then run the same command "
+                "again; or move that checkpoint away, to take the one before"
+            ) from error
+        except record.Damaged as error:
             if not path.exists():  # removed meanwhile by the run that saves here: look again
                 return restore(directory, abstract_state, step=step, warn=warn)
             if older is None and step is not None:
@@ -162,7 +178,7 @@ def restore(
                 ) from error
             warn(
                 f"the checkpoint of step {number} in {directory} is damaged ({error}); "
-                f"taking the one before, of step {older[0]}"
+                f"taking the one before, of step {older[0]}; training keeps it as {number}.damaged"
             )
     return None
 
@@ -173,28 +189,31 @@ def read_metadata(directory: str | os.PathLike, step: int) -> dict[str, Any]:
     Raises:
       UserError: the checkpoint is missing or damaged.
     """
-    directory = pathlib.Path(directory).resolve()
+    directory = pathlib.Path(directory).absolute()
     path = dict(reversed(_checkpoints(directory))).get(step, directory / str(step))
     try:
-        return _read_record(path)["metadata"]
-    except _Damaged as error:
+        return record.read(path)["metadata"]
+    except (record.Damaged, OSError) as error:
         raise UserError(f"the checkpoint {path} cannot be read: {error}") from error
 
 
 # ---- the arrays ---------------------------------------------------------------------------------
 
 
-def _load(path: pathlib.Path, abstract_state: Any) -> Any:
+def _load(path: pathlib.Path, step: int, abstract_state: Any, config: Mapping | None) -> Any:
     from orbax.checkpoint import v1 as ocp
 
-    record = _read_record(path)
+    found = record.read(path)
+    if found.get("step", step) != step:
+        raise record.Damaged(f"it is that of step {found['step']} under another name")
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or device)
         for name, leaf in _named_leaves(abstract_state).items()
     }
-    _check_architecture(path, record["leaves"], wanted)
-    _check_files(path, record["files"])
+    _check_run(path, found["metadata"], config)
+    _check_architecture(path, found["leaves"], wanted)
+    record.check(path, found)
     with _quiet():
         arrays = ocp.load(path, _not_empty(wanted))
     leaves = []
@@ -219,6 +238,17 @@ def _not_empty(leaves: dict[str, Any]) -> dict[str, Any]:
     return {name: leaf for name, leaf in leaves.items() if leaf.size}
 
 
+def _check_run(path: pathlib.Path, metadata: Any, config: Mapping | None) -> None:
+    theirs = metadata.get("config") if isinstance(metadata, dict) else None
+    if config is None or theirs is None:  # saved before there was one
+        return
+    if changed := rundir.contradictions(theirs, config):
+        raise UserError(
+            f"the checkpoint of step {path.name} in {path.parent} is of another run "
+            f"({rundir.in_words(changed)}); move it away, or put config.json right"
+        )
+
+
 def _check_architecture(
     path: pathlib.Path, described: dict[str, list], wanted: dict[str, Any]
 ) -> None:
@@ -237,67 +267,22 @@ def _type_text(shape: Sequence[int], dtype: Any) -> str:
     return f"{dtype}[{','.join(map(str, shape))}]"
 
 
-# ---- the record ---------------------------------------------------------------------------------
-
-
-def _write_record(path: pathlib.Path, record: dict[str, Any]) -> None:
-    files = {
-        str(file.relative_to(path)): [file.stat().st_size, _checksum(file)]
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
-    with open(path / _RECORD, "w", encoding="utf-8") as f:
-        json.dump(_sealed(record | {"files": files}), f)
-        f.flush()
-        os.fsync(f.fileno())
-
-
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
-        seal = record.pop("crc32")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _Damaged(f"its file {_RECORD} is missing") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _Damaged(f"its file {_RECORD} cannot be read") from error
-    if _sealed(record)["crc32"] != seal:
-        raise _Damaged(f"its file {_RECORD} was altered")
-    return record
-
-
-def _sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with a checksum of itself, so that a damaged record is not taken at its word."""
-    text = json.dumps(record, sort_keys=True)
-    return json.loads(text) | {"crc32": zlib.crc32(text.encode())}
-
-
-def _check_files(path: pathlib.Path, files: dict[str, list[int]]) -> None:
-    for name, (size, checksum) in files.items():
-        try:
-            if (path / name).stat().st_size != size:
-                raise _Damaged(f"its file {name} is truncated or has grown")
-            if _checksum(path / name) != checksum:
-                raise _Damaged(f"bytes of its file {name} were altered")
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _Damaged(f"its file {name} is missing") from error
-
-
-def _checksum(file: pathlib.Path) -> int:
-    checksum = 0
-    with open(file, "rb") as f:
-        while block := f.read(2**20):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
-
-
 # ---- the folder ---------------------------------------------------------------------------------
 
 
 def _checkpoints(directory: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
     """Newest first; of two with the same step the replacing one first."""
-    if not directory.is_dir():
-        return []
-    matches = [(_CHECKPOINT.fullmatch(path.name), path) for path in directory.iterdir()]
+    try:
+        paths = list(directory.iterdir())
+    except OSError as error:
+        # A link to a disk that is not there must not look like a run without checkpoints.
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(directory):
+            return []
+        raise UserError(
+            f"the checkpoints in {directory} cannot be read ({error.strerror}); set that right, "
+            "then run the same command again"
+        ) from error
+    matches = [(_CHECKPOINT.fullmatch(path.name), path) for path in paths]
     found = [(int(match[1]), match[2] is None, path) for match, path in matches if match]
     return [(step, path) for step, _, path in sorted(found, reverse=True)]
 
@@ -309,28 +294,48 @@ def _prepare(directory: pathlib.Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
-def _commit(saving: pathlib.Path, target: pathlib.Path, record: dict[str, Any]) -> None:
-    _write_record(saving, record)
-    if target.exists():
+def _commit(saving: pathlib.Path, target: pathlib.Path, content: dict[str, Any]) -> None:
+    record.write(saving, content)
+    if os.path.lexists(target):
         replaced = target.with_name(f"{target.name}.replaced")
-        if replaced.exists():
-            _remove(replaced)
-        target.rename(replaced)
+        if not record.is_sound(target):
+            _put_aside(target)
+        else:
+            if os.path.lexists(replaced):
+                _remove(replaced)
+            target.rename(replaced)
     saving.rename(target)
+    files.force(target.parent)  # before anything older goes
 
 
 def _retain(directory: pathlib.Path, step: int, keep: int) -> None:
-    """Removes all but the newest `keep` up to `step`, oldest first."""
+    """Removes all but the newest `keep` up to `step`, oldest first; puts later ones aside."""
     found = _checkpoints(directory)
     kept = [path for number, path in found if number <= step and path.name == str(number)][:keep]
-    for _, path in reversed(found):
-        if path not in kept:
+    for number, path in reversed(found):
+        if number > step:
+            _put_aside(path)
+        elif path not in kept:
             _remove(path)
+
+
+def _put_aside(path: pathlib.Path) -> None:
+    """Renames a damaged checkpoint: out of the way, for whoever wants to look at it."""
+    name = f"{path.name.partition('.')[0]}.damaged"
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    path.rename(next(p for p in map(path.with_name, names) if not os.path.lexists(p)))
 
 
 def _remove(path: pathlib.Path) -> None:
     """Removes a checkpoint so that it is never seen half removed."""
-    shutil.rmtree(path.rename(path.with_name(f"{path.name}.deleted")))
+    _erase(path.rename(path.with_name(f"{path.name}.deleted")))
+
+
+def _erase(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:  # of a link only the link
+        path.unlink()
 
 
 def _on_one_process(action: Callable[..., None], *args: Any) -> None:
@@ -343,29 +348,23 @@ def _on_one_process(action: Callable[..., None], *args: Any) -> None:
 # ---- trouble ------------------------------------------------------------------------------------
 
 
-def _is_no_space(error: BaseException | None) -> bool:
-    """True where the error, or one that it was raised from, says that the disk or quota is full.
-
-    tensorstore reports such errors as ValueError with the system's text.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return True
-        if any(os.strerror(code) in str(error) for code in _NO_SPACE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _no_space_message(directory: pathlib.Path, step: int, needed: int) -> str:
+def _refused(directory: pathlib.Path, step: int, needed: int, code: int) -> str:
+    """What is said where a checkpoint could not be saved."""
+    last = None
+    with contextlib.suppress(UserError):  # whatever keeps it from being written may hide the others
+        last = max((s for s in steps(directory) if s <= step), default=None)
+    kept = "none was written yet" if last is None else f"the last good one, of step {last}, is kept"
+    if code not in files.FULL:
+        return (
+            f"the checkpoint of step {step} cannot be written to {directory} "
+            f"({os.strerror(code)}); {kept}: set that right, then run the same command again"
+        )
     free = shutil.disk_usage(directory).free
-    last = max((s for s in steps(directory) if s <= step), default=None)  # later ones are damaged
     cause = (
         f"{free / 2**20:.0f} MiB are free"
         if free < needed
         else "a quota or a limit on file sizes stands in the way"
     )
-    kept = "none was written yet" if last is None else f"the last good one, of step {last}, is kept"
     return (
         f"no space left in {directory}: a checkpoint needs about {needed / 2**20:.0f} MiB and "
         f"{cause}; {kept}: make room, then run the same command again"
@@ -374,11 +373,23 @@ def _no_space_message(directory: pathlib.Path, step: int, needed: int) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences orbax's log: what the user must know is said by this module's own sentences."""
-    logger = absl.logging.get_absl_logger()
+    """Silences orbax's log: what the user must know is said by this module's own sentences.
+
+    Where one of its threads failed, the others go on for a moment and complain that what they use
+    is gone. They are waited for; those of tensorstore, which Python does not know, may be later.
+    """
+    logger, hook, before = absl.logging.get_absl_logger(), sys.unraisablehook, threading.enumerate()
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
+    late = "Event loop is closed"  # all that is passed over; after a failure from here on
+    sys.unraisablehook = lambda it: None if late in str(it.exc_value) else hook(it)
     try:
         yield
+        sys.unraisablehook = hook
+    except Exception:
+        deadline = time.monotonic() + 10.0
+        for thread in set(threading.enumerate()) - set(before):
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        raise
     finally:
         logger.setLevel(level)

@@ -8,7 +8,6 @@ error at the line that met it.
 """
 
 import contextlib
-import errno
 import importlib.metadata
 import json
 import math
@@ -30,10 +29,10 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
 import ivg
-from ivg.errors import UserError
+from ivg.files import file_errors, replace
 from ivg.trackers import Tracker
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+METRICS = "metrics.jsonl"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -60,30 +59,35 @@ class Log:
           tracker: is told the scalars and pictures too; it is not closed with the log.
 
         Raises:
-          UserError: no space left.
+          UserError: no space left, or the file system refuses.
         """
         self._run_dir = pathlib.Path(run_dir)
         self._tracker = tracker or NoLog()
-        with no_space(self._run_dir):
+        with file_errors(self._run_dir), contextlib.ExitStack() as opened:
             (self._run_dir / "tensorboard").mkdir(parents=True, exist_ok=True)
             self._start = 0 if resume_step is None else resume_step
             first = 0 if resume_step is None else resume_step + 1
-            for name in ("metrics.jsonl", "cost.jsonl"):
-                _drop(self._run_dir / name, first)
-            self._metrics = open(self._run_dir / "metrics.jsonl", "ab", buffering=0)
-            self._cost = open(self._run_dir / "cost.jsonl", "ab", buffering=0)
-            name = f"events.out.tfevents.{time.time_ns() / 1e9:.6f}.{socket.gethostname()}"
-            self._events = open(self._run_dir / "tensorboard" / name, "ab", buffering=0)
+            for name in (METRICS, "cost.jsonl"):
+                if lost := _drop(self._run_dir / name, first):
+                    print(f"warning: {self._run_dir / name}: {lost}")
+            events = f"events.out.tfevents.{time.time_ns() / 1e9:.6f}.{socket.gethostname()}"
+            self._metrics, self._cost, self._events = (
+                opened.enter_context(open(self._run_dir / name, "ab", buffering=0))
+                for name in (METRICS, "cost.jsonl", f"tensorboard/{events}")
+            )
             self._event(file_version="brain.Event:2")
             # TensorBoard then forgets the steps from `first` on that older event files hold.
             self._event(step=first, session_log=SessionLog(status=SessionLog.START))
-        self._alarmed = False
+            self._files = opened.pop_all()
+        self._alarmed: set[str] = set()
 
-    def alarm(self, step: int, text: str | None, say: Callable[[str], None] = print) -> None:
-        """Says (prints) a warning when there is one and there was none at the call before."""
-        if text and not self._alarmed:
+    def alarm(
+        self, step: int, text: str | None, say: Callable[[str], None] = print, *, kind: str = ""
+    ) -> None:
+        """Says (prints) a warning when there is one and this kind's call before had none."""
+        if text and kind not in self._alarmed:
             say(f"warning: step {step}: {text}")
-        self._alarmed = text is not None
+        (self._alarmed.discard if text is None else self._alarmed.add)(kind)
 
     def scalars(self, step: int, values: Mapping[str, Any], *, prefix: str = "") -> None:
         """Logs numbers of one step as one line; a NaN is written as the string "nan", inf likewise.
@@ -115,7 +119,7 @@ class Log:
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Shows uint8 pictures [H, W, 1 or 3] in TensorBoard."""
         self._tracker.images(step, pictures)
-        with no_space(self._run_dir):
+        with file_errors(self._run_dir):
             for name, picture in pictures.items():
                 picture = np.asarray(picture)
                 if picture.dtype != np.uint8 or picture.ndim != 3:
@@ -128,14 +132,21 @@ class Log:
     def text(self, name: str, text: str) -> None:
         """Shows a text (the config) in TensorBoard with its line breaks and indentation."""
         code = "\n".join("    " + line for line in text.splitlines())  # Markdown's code block
-        with no_space(self._run_dir):
+        with file_errors(self._run_dir):
             self._event(step=self._start, summary=summary.text(name, code))
+
+    def force(self) -> None:
+        """Forces the lines to the disk: before a checkpoint is saved, which a power cut may leave.
+
+        Without it the run would go on from there with a gap in its curves.
+        """
+        with file_errors(self._run_dir):
+            for file in (self._metrics, self._cost):
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Closes all files."""
-        self._metrics.close()
-        self._cost.close()
-        self._events.close()
+        self._files.close()
 
     def __enter__(self) -> "Log":
         return self
@@ -144,14 +155,14 @@ class Log:
         self.close()
 
     def _line(self, file: Any, step: int, values: Mapping[str, Any]) -> None:
-        with no_space(self._run_dir):
+        with file_errors(self._run_dir):
             text = json.dumps({"step": int(step)} | values, allow_nan=False)
             _write(file, text.encode() + b"\n")
 
     def _show(self, step: int, numbers: Mapping[str, float]) -> None:
         self._tracker.scalars(step, numbers)
         values = [Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()]
-        with no_space(self._run_dir):
+        with file_errors(self._run_dir):
             self._event(step=int(step), summary=Summary(value=values))
 
     def _event(self, **fields: Any) -> None:
@@ -171,36 +182,24 @@ class NoLog:
         return lambda *args, **options: None
 
 
-@contextlib.contextmanager
-def no_space(directory: str | os.PathLike) -> Iterator[None]:
-    """Turns the operating system's "no space left", whatever its cause, into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise UserError(
-            f"cannot write to {directory} ({os.strerror(error.errno)}); the last checkpoint is "
-            "kept: make room, then run the same command again"
-        ) from error
-
-
 def read_metrics(run_dir: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Every scalar of a run's `metrics.jsonl`: name -> (steps int [n], values float [n])."""
     series: dict[str, tuple[list[int], list[float]]] = {}
-    for line in _lines(pathlib.Path(run_dir) / "metrics.jsonl"):
+    for line in _lines(pathlib.Path(run_dir) / METRICS):
         step = line.pop("step")
         for name, value in line.items():
-            steps, values = series.setdefault(name, ([], []))
-            steps.append(step)
-            values.append(float(value))
+            with contextlib.suppress(ValueError, TypeError):  # of a file that was damaged
+                number = float(value)
+                steps, values = series.setdefault(name, ([], []))
+                steps.append(step)
+                values.append(number)
     return {name: (np.array(steps), np.array(values)) for name, (steps, values) in series.items()}
 
 
 def read_cost(run_dir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of the last process that trained a run and was not killed; None without one."""
     lines = _lines(pathlib.Path(run_dir) / "cost.jsonl")
-    reports = [line["report"] for line in lines if "report" in line]
+    reports = [line["report"] for line in lines if isinstance(line.get("report"), dict)]
     return reports[-1] if reports else None
 
 
@@ -208,24 +207,39 @@ def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     """Whole lines of such a file, in order; a torn one (no space, power cut) is passed over."""
     if path.exists():
         with open(path, "rb") as f:
-            for line in f:
-                with contextlib.suppress(ValueError, TypeError):
-                    if line.endswith(b"\n") and "step" in (numbers := json.loads(line)):
-                        yield numbers
+            yield from filter(None, map(_parsed, f))
 
 
-def _drop(path: pathlib.Path, first: int) -> None:
-    """Removes the lines from step `first` on, and torn ones, in one move."""
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None where it is torn, or was altered so that it is no line of ours."""
+    try:
+        found = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(found, dict) and type(found.get("step")) is int and found["step"] >= 0
+    return found if ours else None
+
+
+def _drop(path: pathlib.Path, first: int) -> str:
+    """Removes the lines from step `first` on, and torn ones, in one move.
+
+    Returns what is missing that the run does not write again, in words; "" where nothing is.
+    """
     if not path.exists():
-        return
-    shorter = path.with_name(path.name + ".tmp")
-    with open(shorter, "w", encoding="utf-8") as f:
-        for line in _lines(path):
-            if line["step"] < first:
-                f.write(json.dumps(line) + "\n")
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(shorter, path)
+        return "it is missing, and begins anew" if first and path.name == METRICS else ""
+    kept, dropped, unread = [], 0, 0
+    with open(path, "rb") as f:
+        for line in f:
+            found = _parsed(line)
+            # What a kill cut off is written again; what is torn before it is not.
+            unread += found is None and line.endswith(b"\n") and bool(line.strip())
+            if found is not None and found["step"] < first:
+                kept.append(line)
+            else:
+                dropped += 1
+    if dropped:
+        replace(path, b"".join(kept))
+    return f"lines that cannot be read are left out: {unread}" if unread else ""
 
 
 def _write(file: Any, data: bytes) -> None:

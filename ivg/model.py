@@ -312,7 +312,7 @@ def load(path: str | os.PathLike, *, step: int | None = None) -> Model:
     method = build.stored_method(config, known)
     with jax.enable_x64(False), jax.set_mesh(devices.first_mesh()):  # whatever the caller has set
         abstract = jax.eval_shape(method.init, jax.random.key(0))
-        found = checkpoint.restore(folder, abstract, step=step, warn=warnings.warn)
+        found = checkpoint.restore(folder, abstract, step=step, config=config, warn=warnings.warn)
     if found is None:
         raise UserError(f"{path} holds no checkpoint any more; it was removed meanwhile.")
     return make_model(path, config, known, method.at(found[0]), found[1], found[0])

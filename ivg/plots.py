@@ -6,6 +6,7 @@ the eye would not read as squares, are enlarged bicubically. Pictures are uint8 
 that they go to a file (`save`) and to TensorBoard alike.
 """
 
+import io
 import os
 import pathlib
 import re
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ivg.files import replace
 
 Points = tuple[np.ndarray, np.ndarray]  # steps [n], values [n]
 
@@ -126,9 +129,9 @@ def save(path: str | os.PathLike, picture: np.ndarray) -> pathlib.Path:
     """Writes a picture as PNG, whole or not at all, and returns its path."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    Image.fromarray(_rgb(picture[None])[0]).save(temporary, format="PNG", optimize=True)
-    os.replace(temporary, path)
+    encoded = io.BytesIO()
+    Image.fromarray(_rgb(picture[None])[0]).save(encoded, format="PNG", optimize=True)
+    replace(path, encoded.getvalue())
     return path
 
 

@@ -2,10 +2,14 @@
 
 import json
 import pathlib
+import zlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ivg import files
 from ivg.errors import UserError
+
+LOCK = "run.lock"  # see `ivg.lock`
 
 # Fields that change how long, how fast or how loudly a run goes, not what it computes.
 SAFE = (
@@ -18,6 +22,8 @@ SAFE = (
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "on_nan",  # rollbacks.json says from which step on which keys are drawn
+    "max_rollbacks",
     "profile_steps",
     "tracker",
     "eval_images",
@@ -89,6 +95,15 @@ def difference(old: Mapping, new: Mapping) -> list[str]:
     ]
 
 
+def contradictions(stored: Mapping, config: Mapping) -> list[str]:
+    """What a checkpoint's own config says otherwise than the run's, as lines of `difference`.
+
+    Fields that only the run's config has do not count: a later version of ivg may have added them.
+    """
+    stored, config = flatten(stored), flatten(json.loads(json.dumps(config)))
+    return difference(stored, {n: x for n, x in config.items() if n in stored})
+
+
 def in_words(changed: Sequence[str], most: int = 6) -> str:
     """What `difference` found, in a sentence's brackets: the first of them, and how many more."""
     more = [f"and {len(changed) - most} fields more"] if len(changed) > most else []
@@ -108,30 +123,33 @@ def claim(workdir: pathlib.Path, config: Mapping) -> None:
     """
     config = json.loads(json.dumps(config))
     path = workdir / "config.json"
-    if path.exists():
-        changed = difference(read_config(workdir), config)
-        if changed:
+    with files.file_errors(workdir):
+        if path.exists():
+            if changed := difference(read_config(workdir), config):
+                raise UserError(
+                    f"{workdir} holds a run with another config ({in_words(changed)}); "
+                    "use another --workdir, or the same config to go on with that run."
+                )
+            files.require_writable(workdir)
+        elif workdir.exists() and (not workdir.is_dir() or _foreign(workdir)):
             raise UserError(
-                f"{workdir} holds a run with another config ({in_words(changed)}); "
-                "use another --workdir, or the same config to go on with that run."
+                f"{workdir} exists and is not a run directory (it has no config.json); "
+                "use another --workdir or an empty one."
             )
-    elif workdir.exists() and (not workdir.is_dir() or _foreign(workdir)):
-        raise UserError(
-            f"{workdir} exists and is not a run directory (it has no config.json); "
-            "use another --workdir or an empty one."
-        )
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except (PermissionError, NotADirectoryError, FileNotFoundError) as error:
-        raise UserError(
-            f"{workdir} cannot be made ({error.strerror}); use another --workdir."
-        ) from None
-    write_json(path, config)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in files.FULL:
+                raise
+            raise UserError(
+                f"{workdir} cannot be made ({error.strerror}); use another --workdir."
+            ) from None
+        write_json(path, config)
 
 
 def _foreign(workdir: pathlib.Path) -> bool:
-    """Whether anything but a draft of config.json, from a start that failed, lies there."""
-    return any(path.name != "config.tmp" for path in workdir.iterdir())
+    """Whether anything but a lock and what starts that failed left lies there."""
+    return any(path.name not in (LOCK, "config.tmp") for path in workdir.iterdir())
 
 
 def read_config(workdir: pathlib.Path) -> dict:
@@ -142,19 +160,30 @@ def read_config(workdir: pathlib.Path) -> dict:
     """
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        return found
     except FileNotFoundError:
         raise UserError(
             f"{workdir} is not a run directory (no config.json); train first with --mode=train."
         ) from None
-    except ValueError:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); set that right.") from None
+    except (ValueError, RecursionError):
         raise UserError(
-            f"{path} is damaged (not JSON); restore it or start again in another --workdir."
+            f"{path} is damaged (not JSON); put back a copy (each checkpoint's ivg.json holds one, "
+            "under metadata and config) or start again in another --workdir."
         ) from None
 
 
 def require_run(path: pathlib.Path) -> None:
-    """Raises UserError where no run directory is."""
+    """Raises UserError where no run directory is, or none that can be looked into."""
+    with files.file_errors(path):
+        _require_run(path)
+
+
+def _require_run(path: pathlib.Path) -> None:
     if not path.exists():
         raise UserError(f"there is no directory {path}; name a run directory, as --workdir did.")
     if not path.is_dir():
@@ -172,31 +201,39 @@ def runs_in(path: pathlib.Path, most: int = 8) -> str:
 
 
 def write_facts(workdir: pathlib.Path, facts: Facts) -> None:
-    """Writes data.json."""
-    write_json(workdir / "data.json", facts._asdict())
+    """Writes data.json, with a checksum."""
+    content = facts._asdict()
+    write_json(workdir / "data.json", content | {"crc32": _checksum(content)})
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def read_facts(workdir: pathlib.Path) -> Facts | None:
     """What data.json says; None where there is none, in a directory made before there was one.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or was altered.
     """
     path = workdir / "data.json"
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
+        seal = found.pop("crc32", None)  # older ones have none
+        if seal is not None and seal != _checksum(found):
+            raise ValueError("altered")
         names = (tuple(found[name]) for name in ("image_shape", "attributes", "classes"))
         return Facts(*names, int(found["num_images"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); set that right.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(
             f"{path} is damaged; delete it, and the run's data are read instead."
         ) from None
 
 
-def write_json(path: pathlib.Path, content) -> None:
-    """Writes a JSON file whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(content, indent=2) + "\n")
-    draft.replace(path)
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all; on disk when it returns."""
+    files.replace(path, json.dumps(content, indent=2) + "\n", draft=f"{path.stem}.tmp")

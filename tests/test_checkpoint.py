@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from ivg import checkpoint
+from ivg import checkpoint, record
 from ivg.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -144,14 +144,14 @@ def test_keeps_the_newest(tmp_path):
         checkpoint.save(tmp_path, 12, small(0), keep=0)
 
 
-def test_same_step_is_replaced_and_later_ones_removed(tmp_path):
+def test_same_step_is_replaced_and_later_ones_put_aside(tmp_path):
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, step, small(step), keep=3)
     (tmp_path / "3" / "ivg.json").unlink()
     said = []
     assert checkpoint.restore(tmp_path, checkpoint.abstract(small(0)), warn=said.append)[0] == 2
     checkpoint.save(tmp_path, 2, small(20), keep=1)
-    assert folders(tmp_path) == ["2"]
+    assert folders(tmp_path) == ["2", "3.damaged"]
     assert_identical(checkpoint.restore(tmp_path, checkpoint.abstract(small(0)))[1], small(20))
 
 
@@ -236,7 +236,14 @@ def test_after_damage_the_repaired_run_is_what_is_kept(two_checkpoints, tmp_path
     directory = shutil.copytree(two_checkpoints, tmp_path / "checkpoints")
     damage(directory / "200", "flipped byte")
     checkpoint.save(directory, 150, small(150), keep=1)
-    assert folders(directory) == ["150"]
+    assert folders(directory) == ["150", "200.damaged"]
+    damage(directory / "150", "no data")
+    checkpoint.save(directory, 150, small(15), keep=1)  # of the same step
+    checkpoint.save(directory, 200, small(200), keep=1)
+    damage(directory / "200", "torn record")
+    checkpoint.save(directory, 200, small(20), keep=1)
+    assert folders(directory) == ["150.damaged", "200", "200.damaged", "200.damaged-2"]
+    assert checkpoint.steps(directory) == [200]
 
 
 @pytest.mark.parametrize(
@@ -259,11 +266,16 @@ def test_leftovers_are_cleaned_by_the_next_save(two_checkpoints, tmp_path):
     directory = shutil.copytree(two_checkpoints, tmp_path / "checkpoints")
     for name in ("300.saving", "300.saving.orbax-checkpoint-tmp", "50.deleted"):
         shutil.copytree(directory / "200", directory / name)
-    (directory / "notes").mkdir()
+    kept = ["0100", "100.bak", "100.damaged", "notes"]  # somebody's, and what was put aside
+    for name in kept:
+        (directory / name).mkdir()
+    (directory / "200.deleted").write_text("")
     assert checkpoint.steps(directory) == [100, 200]
     assert checkpoint.restore(directory, checkpoint.abstract(small(0)))[0] == 200
     checkpoint.clean(directory)
-    assert folders(directory) == ["100", "200", "notes"]
+    assert folders(directory) == sorted(["100", "200", *kept])
+    checkpoint.save(directory, 300, small(300), keep=1)
+    assert folders(directory) == sorted(["300", *kept])
     checkpoint.clean(tmp_path / "missing")
 
 
@@ -291,7 +303,7 @@ def test_stopped_at_any_file_operation(two_checkpoints, tmp_path, monkeypatch):
             with monkeypatch.context() as m:
                 m.setattr(pathlib.Path, "rename", stopping(pathlib.Path.rename))
                 m.setattr(shutil, "rmtree", stopping(shutil.rmtree))
-                m.setattr(os, "fsync", stopping(os.fsync))
+                m.setattr(record, "write", stopping(record.write))
                 try:
                     checkpoint.save(directory, step, small(step + 1), keep=1)
                 except Killed:

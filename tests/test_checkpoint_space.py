@@ -66,5 +66,5 @@ def test_other_errors_are_not_called_no_space(tmp_path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(shutil, "disk_usage", fail)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(UserError, match=r"of step 1 cannot be written .*\(Input/output.*none was"):
         checkpoint.save(tmp_path, 1, small(1), keep=1)

@@ -1,6 +1,5 @@
 """Metrics that survive a restart, TensorBoard's files, no space, versions."""
 
-import errno
 import io
 import json
 import os
@@ -157,10 +156,6 @@ def test_no_space(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
     steps = log.read_metrics(tmp_path)["loss"][0]
     assert steps.tolist() == list(range(len(steps))) and 0 < len(steps) < 100
-    with pytest.raises(UserError, match="cannot write"), log.no_space(tmp_path):
-        raise OSError(errno.ENOSPC, "no space")
-    with pytest.raises(PermissionError), log.no_space(tmp_path):
-        raise PermissionError(errno.EACCES, "no")
 
 
 class Player(NamedTuple):
