@@ -68,6 +68,10 @@ def get_config(method: str = "infovaegan") -> ConfigDict:
         eval_every=5_000,  # steps between sample grids and clustering scores; 0 = only at the end
         checkpoint_every=1_000,  # steps
         keep_checkpoints=3,
+        # Where a loss or a parameter is not finite: "stop", or "rollback": to the last checkpoint
+        # and on from there with another random key, the images of each batch being the same.
+        on_nan="stop",
+        max_rollbacks=3,  # in the whole run; after that it stops
         tracker="",  # "wandb" or "mlflow" is told what TensorBoard is; "" = neither
         profile_steps=0,  # steps to trace once they are warm, into WORKDIR/profile; 0 = none
         eval_images=10_000,  # at most so many test images are scored

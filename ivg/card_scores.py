@@ -1,6 +1,7 @@
 """The scores of a run in the words and tables of its model card, from results.json."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,19 @@ def score_sections(
     results: Mapping[str, Any], run: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, Table]]:
     """(title, recipe in words, table) for everything in a run's results.json."""
-    limit = f"at most {run['eval_images']:,} test images"
+    limit = f"at most {count(run['eval_images'])} test images"
     if "clustering" in results:
-        rows = [("", results["method"], "k-means (pixels)")]
+        rows = [("", plain(results["method"]), "k-means (pixels)")]
         rows += [
-            (n, number(v), number(results["kmeans"][n])) for n, v in _of(results, "clustering")
+            (plain(n), number(v), number(results["kmeans"][n]))
+            for n, v in _of(results, "clustering")
         ]
         words = f"Clusters are the argmax of `d`, on {limit}; the many-to-one map is fitted on"
         yield "Clustering", f"{words} training images.", rows
     if "kmeans_codes" in results:
-        rows = [("", "k-means (codes)"), *((n, number(v)) for n, v in _of(results, "kmeans_codes"))]
+        rows = [("", "k-means (codes)"), *_numbers(results["kmeans_codes"])]
         yield "Clustering", f"k-means on the means of the continuous codes, on {limit}.", rows
-    single = [(n, number(v)) for n, v in results.items() if isinstance(v, float)]
+    single = [(plain(n), number(v)) for n, v in results.items() if isinstance(v, float)]
     if single:
         words = (
             f"Means over {limit}. `reconstruction_mse` is per pixel and channel, images in "
@@ -33,7 +35,7 @@ def score_sections(
     if results.get("disentanglement"):
         yield _disentanglement(results["disentanglement"])
     if "bounds" in results:
-        rows = [(n, number(v)) for n, v in _of(results, "bounds") if isinstance(v, float)]
+        rows = _numbers({n: v for n, v in results["bounds"].items() if isinstance(v, float)})
         words = "Bounds on the mutual information of codes and 10,000 generated images, nats."
         yield "Information", words, [("", "value"), *rows]
     for name in ("fid", "frechet_classifier"):
@@ -47,11 +49,15 @@ def _of(results: Mapping[str, Any], group: str) -> list[tuple[str, Any]]:
     return list(results[group].items())
 
 
+def _numbers(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(plain(name), number(value)) for name, value in scores.items()]
+
+
 def _disentanglement(scores: Mapping[str, Any]) -> tuple[str, str, Table]:
     rows = [("metric", "mean", "std over draws", "recipe")]
     for name, score in scores.items():
         recipe = code_span(score["reason"]) if "reason" in score else recipe_words(score["recipe"])
-        rows.append((name, number(score["mean"]), number(score["std"]), recipe))
+        rows.append((plain(name), number(score["mean"]), number(score["std"]), recipe))
     words = "Of the means of the continuous codes, against the true factors of the data."
     return "Disentanglement", words, rows
 
@@ -81,7 +87,9 @@ def _attributes(scores: Mapping[str, Any]) -> Iterator[tuple[str, str, Table]]:
         rows = [("true factor", "measure", "chance", "from c", "from z")]
         for row in scores["leak"]:
             found = [number(row[code]["boosted"]) for code in ("c", "z")]
-            rows.append((code_span(row["name"]), row["measure"], number(row["chance"]), *found))
+            rows.append(
+                (code_span(row["name"]), plain(row["measure"]), number(row["chance"]), *found)
+            )
         words = "What boosted trees read from samples of c and of z, on test rows."
         yield "Attributes: what c and z tell of the true factors", words, rows
 
@@ -93,6 +101,16 @@ def code_span(value: object) -> str:
     """Any text as a code span that it cannot end and that no cell of a table is broken by."""
     text = " ".join(str(value).split()).replace("`", "'").replace("|", "/")
     return f"`{text}`" if text else "(none)"
+
+
+def plain(name: object) -> str:
+    """A name as it is where it is one of ours; anything else as a code span."""
+    return str(name) if re.fullmatch(r"[\w .;:()/+-]+", str(name)) else code_span(name)
+
+
+def count(value: object) -> str:
+    """A whole number with its thousands apart."""
+    return f"{value:,}" if isinstance(value, int) else plain(value)
 
 
 def number(value: object) -> str:

@@ -128,15 +128,22 @@ class Program(NamedTuple):
 class Meter:
     """Keeps the accounts of one training loop, and its compiled programs."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter, *, copies: int = 1) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        copies: int = 1,
+        call: Callable = lambda function, *args: function(*args),
+    ) -> None:
         """Starts the clock.
 
         Args:
             clock: seconds.
             copies: devices, where each runs the program on a part of its own (`jax.shard_map`),
                 for XLA then counts the operations of one part.
+            call: calls what compiles with its arguments; returns None where it gave that up.
         """
-        self._clock, self._copies = clock, copies
+        self._clock, self._copies, self._call = clock, copies, call
         self._start = self._asked = self._fed = clock()
         self._calls: list[Call] = []  # since the devices were last known to be idle
         self._told = Account()
@@ -154,8 +161,10 @@ class Meter:
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(batches))
         self.account = self.account._replace(bytes=self.account.bytes + size)
 
-    def program(self, name: Hashable, function: Callable, arguments: Sequence[Any]) -> Program:
-        """The program for these arguments, compiled when it is first asked for.
+    def program(
+        self, name: Hashable, function: Callable, arguments: Sequence[Any]
+    ) -> Program | None:
+        """The program for these arguments, compiled when it is first asked for; None if given up.
 
         Args:
             name: of the function and the shapes of its arguments.
@@ -168,7 +177,10 @@ class Meter:
             if self._calls:  # these batches were made while the devices computed
                 self._asked = self._fed
             with self.apart("compile", state):
-                self.programs[key], kept = compiled(function, arguments, self._copies)
+                made = self._call(compiled, function, arguments, self._copies)
+            if made is None:
+                return None
+            self.programs[key], kept = made
             if not kept:
                 self._layout_changes = True
                 self.programs[name, layout(state)] = self.programs.pop(key)

@@ -7,6 +7,7 @@ A mesh of runs has another axis: its devices train runs of their own, whole batc
 """
 
 import atexit
+import contextlib
 import itertools
 import os
 import subprocess
@@ -240,6 +241,12 @@ def local_mesh(mesh: Mesh) -> Mesh:
 def first_mesh() -> Mesh:
     """A mesh of this process's first device."""
     return _mesh(jax.local_devices()[:1], AXIS)
+
+
+def same_mesh() -> Callable[[], contextlib.AbstractContextManager]:
+    """For another thread: a function that gives the context of the caller's own mesh, if any."""
+    mesh = jax.sharding.get_mesh()
+    return contextlib.nullcontext if mesh.empty else lambda: jax.set_mesh(mesh)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

@@ -1,7 +1,7 @@
-"""What one device call of k training steps is made of: its batches, its length, its checks."""
+"""What one device call of k training steps is made of: its batches, its length."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ import numpy as np
 from ivg import devices
 from ivg.data import Rendered
 from ivg.data import batches as order
-from ivg.errors import UserError
 from ivg.players import Labelled, Phase, Player
 
 
@@ -53,13 +52,11 @@ def _streamed(images, batch, key):
     return batch, key
 
 
-def make_dispatch(step: Callable, read: Callable) -> Callable:
-    """One device call of k training steps.
+def make_step(step: Callable, read: Callable) -> Callable:
+    """One training step with what comes before and after it.
 
-    Returns a jitted function (state, images, batches, first_step, key) -> (state, metrics [k]);
-    `images` and `batches` [k, n, B, ...] are what `read`, from `reader`, takes; for a method with
-    attributes `batches` is `Labelled`, of that and of the attributes bool [k, n, B, A]. The state
-    is donated.
+    Returns a function (images, key, state, (number, batch [n, B, ...])) -> (state, metrics), of
+    what `make_dispatch` takes.
     """
 
     def one(images, key, state, item):
@@ -71,6 +68,19 @@ def make_dispatch(step: Callable, read: Callable) -> Callable:
         xs = Labelled(xs, batch.y.astype(jnp.float32)) if labelled else xs
         state, metrics = step(state, xs, step_key)
         return state, metrics | finite(state)
+
+    return one
+
+
+def make_dispatch(step: Callable, read: Callable) -> Callable:
+    """One device call of k training steps.
+
+    Returns a jitted function (state, images, batches, first_step, key) -> (state, metrics [k]);
+    `images` and `batches` [k, n, B, ...] are what `read`, from `reader`, takes; for a method with
+    attributes `batches` is `Labelled`, of that and of the attributes bool [k, n, B, A]. The state
+    is donated.
+    """
+    one = make_step(step, read)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def dispatch(state, images, batches, first_step, key):
@@ -174,31 +184,3 @@ def next_stop(step: int, ends: Sequence[int | None], every: Sequence[int]) -> in
     """
     fixed = [end for end in ends if end is not None]
     return min(fixed + [(step // n + 1) * n for n in every if n])
-
-
-def check_finite(finished: int, metrics: Mapping[str, np.ndarray], method: str, saved: str) -> None:
-    """Raises UserError at the first step whose losses or parameters are NaN or infinite.
-
-    Args:
-        finished: steps before the first row of the metrics; steps are counted from 1.
-        metrics: name -> [k], "finite/player" among them.
-        method: the config's section with the learning rates.
-        saved: clause that says where the last good checkpoint is.
-    """
-    good = {name: np.isfinite(v) & (v != 0 if name.startswith("finite/") else True)
-            for name, v in metrics.items()}  # fmt: skip
-    rows = np.flatnonzero(~np.all(list(good.values()), axis=0))
-    if not rows.size:
-        return
-    row = rows[0]
-    bad = [name for name in metrics if not good[name][row]]
-    terms = [name for name in bad if not name.startswith("finite/")]
-    players = [name.split("/")[1] for name in bad if name.startswith("finite/")]
-    player = players[0] if players else terms[0].split("/")[0]
-    own = terms or [name for name in metrics if name.startswith(f"{player}/")]
-    values = ", ".join(f"{name} = {metrics[name][row]:.4g}" for name in own)
-    what = "a loss" if terms else "an update"
-    raise UserError(
-        f"step {finished + row + 1}: {what} of player {player} is not finite ({values}); {saved}. "
-        f"Lower --config.{method}.optimizer.{player}.learning_rate or the weight of that term."
-    )

@@ -1,5 +1,6 @@
 """Runs as a user starts them: one or several seeds, evaluation and samples of what they left."""
 
+import io
 import json
 import pathlib
 import statistics
@@ -9,10 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from ivg import build, checkpoint, compilation, devices, plots, rundir, summary, terminal, train
+from ivg import (
+    build,
+    checkpoint,
+    compilation,
+    devices,
+    lock,
+    plots,
+    rundir,
+    summary,
+    terminal,
+    train,
+)
 from ivg.errors import UserError
 from ivg.examples import generate, prior
-from ivg.log import no_space
+from ivg.files import file_errors, replace, require_writable
+from ivg.stopping import or_end
 
 
 def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
@@ -20,13 +33,15 @@ def train_runs(config: Mapping, workdir: pathlib.Path) -> None:
     config = json.loads(json.dumps(config))
     devices.start_processes()
     compilation.keep_programs()
-    with no_space(workdir):
+    with file_errors(workdir):
         if config["num_runs"] == 1:
             check_busy(config)
             report(train.train(config, workdir), workdir)
             suggest(workdir)
         else:
-            train_seeds(config, workdir)
+            build.check_numbers(config)
+            with lock.held(workdir):
+                train_seeds(config, workdir)
 
 
 def check_busy(config: Mapping) -> None:
@@ -41,7 +56,6 @@ def check_busy(config: Mapping) -> None:
 
 def train_seeds(config: Mapping, workdir: pathlib.Path) -> None:
     """Trains seeds `seed`, `seed` + 1, ..., so many at once, and sums up their scores."""
-    build.check_numbers(config)
     devices.on_first(lambda: rundir.claim(workdir, config))
     results = []
     seeds = range(config["seed"], config["seed"] + config["num_runs"])
@@ -96,6 +110,7 @@ def summarise(results: list[dict]) -> dict:
 def scores(result: Mapping) -> dict[str, float]:
     """The numbers of a run's results by dotted name; of a metric with a recipe, its mean."""
     skipped = ("seed", "step", "versions", "cost", "figures", "disentanglement", "attributes")
+    skipped += ("rollbacks",)
     flat = rundir.flatten({name: value for name, value in result.items() if name not in skipped})
     for name, score in result.get("disentanglement", {}).items():
         flat[f"disentanglement.{name}"] = score["mean"]
@@ -130,25 +145,24 @@ def last_state(config: Mapping, workdir: pathlib.Path):
         if seeds:
             raise UserError(f"{workdir} holds several runs; name one of {', '.join(seeds)}.")
         raise UserError(f"{workdir} holds no checkpoint yet; train first with --mode=train.")
-    compilation.keep_programs()
     try:
-        run = build.build(config)
-    except KeyError as error:
-        raise UserError(
-            f"{workdir / 'config.json'} has no field {error}, which this version of ivg needs: add "
-            "it with the value that ivg.configs.base has."
-        ) from error
+        build.check(config)
+    except UserError as error:
+        raise UserError(f"{workdir / 'config.json'}: {error}") from None
+    compilation.keep_programs()
+    run = build.build(config)
     with jax.set_mesh(run.mesh):
-        state, step = train.restore(run, workdir)
+        state, step = train.restore(run, workdir, config)
     return run, state, step
 
 
 def evaluate_runs(workdir: pathlib.Path, config: Mapping | None = None) -> None:
     """Scores and pictures of the last checkpoint, without training."""
     config = stored(workdir, config)
-    run, state, step = last_state(config, workdir)
-    with no_space(workdir):
-        report(train.finish(run, config, workdir, state, step), workdir)
+    require_writable(workdir)
+    with lock.held(workdir), file_errors(workdir):
+        run, state, step = last_state(config, workdir)
+        report(or_end(train.finish, run, config, workdir, state, step), workdir)
     suggest(workdir)
 
 
@@ -158,16 +172,20 @@ def sample(workdir: pathlib.Path, num_samples: int, config: Mapping | None = Non
     The key is the evaluation's root of the run's seed, folded with the step: the same command gives
     the same images.
     """
-    run, state, step = last_state(stored(workdir, config), workdir)
+    config = stored(workdir, config)
+    require_writable(workdir)
+    run, state, step = last_state(config, workdir)
     with jax.set_mesh(run.mesh):
         key = jax.random.fold_in(run.eval_key, step)
         codes = prior(run.method, state, key, num_samples)
         images = plots.to_uint8(generate(run.method, state, codes))
     picture = workdir / "figures" / "drawn.png"
-    with no_space(workdir):
+    with file_errors(workdir):
         picture.parent.mkdir(exist_ok=True)
         plots.save(picture, plots.grid(images, max(1, round(num_samples**0.5))))
-        np.savez_compressed(workdir / "samples.npz", images=images, **codes)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, images=images, **codes)
+        replace(workdir / "samples.npz", packed.getvalue())
     print(f"{num_samples} images of step {step}: {picture} and {workdir / 'samples.npz'}")
 
 

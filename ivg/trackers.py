@@ -32,6 +32,7 @@ from ivg.errors import UserError
 FILE = "tracker.json"
 PROJECT = "ivg"
 PATIENCE = 60.0  # seconds at the end for what is still to be sent
+HURRY = 3.0  # the same where a signal asked the process to end
 _STEP_TAG = "ivg.last_step"  # of an MLflow run
 
 
@@ -138,7 +139,7 @@ def opened(
     finally:
         for tracker in found:
             if tracker is not None:
-                tracker.close(status)
+                tracker.close(status, HURRY if status == "KILLED" else PATIENCE)
 
 
 def tell_scores(told: Sequence[Tracker | None], results: Sequence[Mapping[str, Any]]) -> None:

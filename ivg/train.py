@@ -3,53 +3,39 @@
 import contextlib
 import json
 import pathlib
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from ivg import (
-    attribute_scores,
+    alarms,
     build,
     checkpoint,
     cost,
     devices,
     evaluate,
     frechet_scores,
-    pictures,
+    guard,
+    lock,
+    midway,
     profiling,
+    rollbacks,
     rundir,
-    scoring,
     together,
 )
+from ivg.calls import Calls
 from ivg.data import celeba_glasses
-from ivg.dispatch import (
-    check_finite,
-    first_batch,
-    make_dispatch,
-    make_feed,
-    next_stop,
-    phase_at,
-    reader,
-)
+from ivg.dispatch import phase_at
 from ivg.errors import UserError
 from ivg.log import Log, NoLog, parameter_table, read_cost, versions
+from ivg.members import Member, calls_of, each, kept, mesh_of, meter_of, named
+from ivg.recovery import explain, go_back, restore
 from ivg.report import page
-from ivg.stopping import Stop, catch_signals
+from ivg.stopping import Stop, apart, catch_signals, or_end
 from ivg.terminal import Progress
 from ivg.trackers import Tracker, opened, tell_scores
-
-
-class Member(NamedTuple):
-    """A run that is trained, alone or together with others."""
-
-    run: build.Run
-    config: Mapping
-    workdir: pathlib.Path
-    log: Log
 
 
 def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state, step: int, stop,
@@ -69,53 +55,53 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
             say=bar.print,
         ) as profile,
     ):
-        state, end, meter = dispatch_all(members, state, step, stop, bar, profile)
+        calls, meter = calls_of(members), meter_of(members, stop)
+        failure = None
+        try:
+            state, end = dispatch_all(members, calls, meter, state, step, stop, bar, profile)
+        except guard.NotFinite as error:
+            failure = error.failure  # alone: the traceback holds the state in memory
+        if failure is not None:
+            raise guard.NotFinite(explain(members, calls, meter, failure, stop, bar.print))
     if end > step:
         note_cost(members, meter, step, end)
     return state, end
 
 
-def dispatch_all(members: Sequence[Member], state, step: int, stop, bar: Progress, profile):
-    """The loop itself. Returns (state, step, cost.Meter)."""
-    run, config = members[0].run, members[0].config
-    phases, count, mesh = run.method.phases, len(members), mesh_of(members)
-    images, feeds = make_feeds(members, mesh)
-    read = reader(run.dataset.train.images)
-    dispatches = [make_dispatch(phase.step, read) for phase in phases]
-    dispatches = [together.as_one(dispatch, count, mesh) for dispatch in dispatches]
-    key = together.place_keys([m.run.train_key for m in members], mesh)
-    per_dispatch = config["steps_per_dispatch"] or (20 if devices.on_accelerator() else 1)
-    every = [config[f"{what}_every"] for what in ("log", "eval", "checkpoint")] + [per_dispatch]
+def dispatch_all(members: Sequence[Member], calls: Calls, meter: cost.Meter, state, step: int, stop,
+                 bar: Progress, profile):  # fmt: skip
+    """The loop itself. Returns (state, step)."""
+    config, phases, count, mesh = members[0].config, calls.phases, len(members), calls.mesh
+    watches = [alarms.Watch() for _ in members]
     pending, pending_from, saved = [], step, step if step else None
-    meter = cost.Meter(copies=mesh.size if devices.is_of_runs(mesh) else 1)
-    last = False  # decided once a dispatch: a signal that comes later waits for the next one
+    last, spoiled = False, None  # `last` is decided once a dispatch and after what takes long
     while step < config["num_steps"] and not last:
         i = phase_at(phases, step)
-        end = next_stop(step, (config["num_steps"], phases[i].end), every)
-        what = first_batch(phases, step), end - step, phases[i].num_batches
+        end = calls.end(step)
         if profile.due:
             with meter.apart("profile", state):
                 profile.turn()
         meter.asking()
-        batches = together.arrange([feed(*what) for feed in feeds], mesh)
-        number = devices.place_state(np.int32(step), mesh)
+        (batches, number, key), spoiled = inputs_or_why(calls, step, end)
         meter.feeding((batches, number))
-        arguments = state, images, batches, number, key
-        program = meter.program((i, end - step), dispatches[i], arguments)
-        drawn = max(phases[i].num_batches, 1) * config["batch_size"] * count
-        meter.launching(program, end - step, (end - step) * drawn)
-        with jax.transfer_guard("disallow"), profile.steps(step, end):
-            state, metrics = program.call(*arguments)
-        pending.append(metrics)
-        step = end
-        last = devices.stops_here(bool(stop)) or step == config["num_steps"]
-        save = last or step % config["checkpoint_every"] == 0
-        if save or step % config["log_every"] == 0 or phases[i].end == step:
+        arguments = state, calls.images, batches, number, key
+        what = (i, end - step), calls.dispatches[i], arguments
+        program = None if spoiled else meter.program(*what)
+        if program is not None:  # None: no batch, or asked to end while it was compiled
+            drawn = max(phases[i].num_batches, 1) * config["batch_size"] * count
+            meter.launching(program, end - step, (end - step) * drawn)
+            with jax.transfer_guard("disallow"), profile.steps(step, end):
+                state, metrics = program.call(*arguments)
+            pending.append(metrics)
+            step = end
+        last = program is None or devices.stops_here(bool(stop)) or step == config["num_steps"]
+        save = (last or step % config["checkpoint_every"] == 0) and step != (saved or 0)
+        if pending and (save or step % config["log_every"] == 0 or phases[i].end == step):
             rows = [jax.device_get(m) for m in pending]
             meter.finished()
             speed = meter.since_told()
             table = {name: np.concatenate([r[name] for r in rows], -1) for name in rows[0]}
-            means = note(members, pending_from, step, table, saved, bar.print)
+            means = note(members, pending_from, step, table, saved, bar.print, watches)
             for member in members:
                 member.log.cost(step, speed)
             bar.update(step, {n: v for n, v in means.items() if "/kl_" not in n})
@@ -125,27 +111,36 @@ def dispatch_all(members: Sequence[Member], state, step: int, stop, bar: Progres
         if config["eval_every"] and step % config["eval_every"] == 0 and not last:
             with meter.apart("evaluation", state):
                 for member, own in each(members, state, mesh):
-                    log_evaluation(member, own, step)
+                    apart(stop, midway.look, *member, own, step)
+            if stop:
+                last = save = True
         if save:
             with meter.apart("checkpoints", state):
-                for member, own in each(members, state, mesh):
-                    folder = build.checkpoints(member.workdir)
-                    checkpoint.save(folder, step, own, keep=config["keep_checkpoints"])
-            saved = step
-    return state, step, meter
+                for number, (member, own) in enumerate(each(members, state, mesh)):
+                    with named(members, number):
+                        guard.check_state(step, own, config["method"], kept(saved))
+                    member.log.force()
+                    folder, about = build.checkpoints(member.workdir), {"config": member.config}
+                    keep = config["keep_checkpoints"]
+                    checkpoint.save(folder, step, own, keep=keep, metadata=about)
+            saved, last = step, last or bool(stop)
+    if spoiled:
+        raise spoiled
+    return state, step
 
 
-def mesh_of(members: Sequence[Member]) -> jax.sharding.Mesh:
-    """The devices that train these runs: all of them one or all runs, or each its own."""
-    if len(members) > 1 and build.spreads_runs(members[0].config):
-        return devices.runs_mesh(len(members))
-    return members[0].run.mesh
+def inputs_or_why(calls: Calls, step: int, end: int) -> tuple[tuple, UserError | None]:
+    """What the call from `step` to `end` takes, or why an image of it cannot be had any more.
 
-
-def each(members: Sequence[Member], state, mesh: jax.sharding.Mesh) -> Iterator[tuple[Member, Any]]:
-    """Every run with its own state."""
-    states = together.each(state, len(members), mesh, members[0].run.mesh)
-    return zip(members, states, strict=True)
+    Then the steps until now are saved before the error is raised. With other processes it is raised
+    at once: a checkpoint is written by all, and they are in the next call already.
+    """
+    try:
+        return calls.inputs(step, end), None
+    except UserError as error:
+        if not devices.is_alone():
+            raise
+        return (None, None, None), error
 
 
 def note_cost(members: Sequence[Member], meter: cost.Meter, first: int, last: int) -> None:
@@ -158,78 +153,26 @@ def note_cost(members: Sequence[Member], meter: cost.Meter, first: int, last: in
         member.log.cost_report(last, found)
 
 
-def make_feeds(
-    members: Sequence[Member], mesh: jax.sharding.Mesh
-) -> tuple[jax.Array, list[Callable]]:
-    """The images that stay on the device, once, and the batches of each run in its own order."""
-    train = members[0].run.dataset.train
-    made = (
-        make_feed(
-            train.images,
-            seed=member.config["seed"],
-            batch_size=member.config["batch_size"],
-            mesh=mesh,
-            attributes=train.attributes if member.run.method.num_attributes else None,
-        )
-        for member in members
-    )
-    images, first = next(made)
-    return images, [first, *(feed for _, feed in made)]
-
-
 def note(members: Sequence[Member], first: int, step: int, table: Mapping, saved: int | None,
-         say: Callable[[str], None] = print):  # fmt: skip
+         say: Callable[[str], None] = print, watches: Sequence[alarms.Watch] = ()):  # fmt: skip
     """Checks and logs what the steps `first` + 1 to `step` measured: {name: [k] or [R, k]}.
 
     Returns the means over them (and over the runs) by name.
     """
-    kept = f"the last good checkpoint is that of step {saved}" if saved else "no checkpoint yet"
     rows = []
     for i, (run, config, _, log) in enumerate(members):
         own = table if len(members) == 1 else together.pick(table, i)
-        try:
-            check_finite(first, own, config["method"], kept)
-        except UserError as error:
-            if len(members) == 1:
-                raise
-            raise UserError(f"seed {config['seed']}, {error}") from None
+        with named(members, i):
+            guard.check_finite(first, own, config["method"], kept(saved))
         rows.append({n: float(v.mean()) for n, v in own.items() if not n.startswith("finite/")})
         log.scalars(step, rows[-1])
+        found = watches[i](first, step, rows[-1]) if watches else {}
         if run.method.alarm is not None:
-            text = run.method.alarm(rows[-1])
+            found |= {"method": run.method.alarm(rows[-1])}
+        for kind, text in found.items():
             text = f"seed {config['seed']}: {text}" if text and members[1:] else text
-            log.alarm(step, text, say)
+            log.alarm(step, text, say, kind=kind)
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def log_evaluation(member: Member, state, step: int) -> None:
-    """A sample grid, clustering where there are labels, the page, in the middle of training."""
-    if not devices.is_first():
-        return
-    with jax.set_mesh(devices.local_mesh(member.run.mesh)):
-        log_scores(member, devices.own_copy(state, member.run.mesh), step)
-
-
-def log_scores(member: Member, state, step: int) -> None:
-    """The same, in the process that writes."""
-    run, config, workdir, log = member
-    method, key = run.method.at(step), jax.random.fold_in(run.eval_key, step)
-    log.images(step, {"samples": pictures.sample_picture(method, state, key)})
-    votes = config["disentanglement"]["quick_votes"]
-    if votes and scoring.has_factors(method, run.dataset):
-        score = scoring.quick_score(method, state, run.dataset, votes)
-        log.scalars(step, {"eval/factor_vae": score})
-    if evaluate.has_classes(method, run.dataset):
-        scores = evaluate.clustering_scores(
-            method, state, run.dataset, min(config["eval_images"], 2_000)
-        )
-        log.scalars(step, {f"eval/{name}": value for name, value in scores.items()})
-    if method.num_attributes and config["attribute_scores"]["quick_steps"]:
-        bits = attribute_scores.quick_information(
-            method, state, run.dataset, key, config["attribute_scores"]
-        )
-        log.scalars(step, {f"eval/{name}": value for name, value in bits.items()})
-    page.write_run(run, config, workdir, state, step, running=True)
 
 
 def train(config: Mapping, workdir: pathlib.Path) -> dict:
@@ -256,14 +199,15 @@ def train_together(configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path])
     checkpoint leaves some of them behind: those go on among themselves, first.
     """
     runs = make_runs(configs)
-    devices.on_first(lambda: claim(runs[0], configs, workdirs))
-    with opened(configs, workdirs) as told:
-        ends = train_groups(runs, configs, workdirs, told)
-        results = [
-            finish(run, config, workdir, *end)
-            for run, config, workdir, end in zip(runs, configs, workdirs, ends, strict=True)
-        ]
-        tell_scores(told, results)
+    with lock.held(*workdirs):
+        devices.on_first(lambda: claim(runs[0], configs, workdirs))
+        with opened(configs, workdirs) as told:
+            ends = train_groups(runs, configs, workdirs, told)
+            results = [
+                or_end(finish, run, config, workdir, *end)
+                for run, config, workdir, end in zip(runs, configs, workdirs, ends, strict=True)
+            ]
+            tell_scores(told, results)
     devices.wait_for_all("scores")
     return results
 
@@ -275,21 +219,36 @@ def train_groups(runs: Sequence[build.Run], configs: Sequence[Mapping], workdirs
     `told` has the tracker of each run, or None.
     """
     with jax.set_mesh(runs[0].mesh), catch_signals() as stop:
-        found = [restore(run, workdir) for run, workdir in zip(runs, workdirs, strict=True)]
+        found = [apart(stop, restore, *its) for its in zip(runs, workdirs, configs, strict=True)]
+        if stop:
+            stop.end(0)
         for (_, step), workdir in zip(found, workdirs, strict=True):
             seen = step if (workdir / "config.json").exists() else -1
             devices.check_shared(seen, str(workdir))
         for start in sorted({step for _, step in found}):
             group = [i for i, (_, step) in enumerate(found) if step == start]
-            with contextlib.ExitStack() as logs:
-                members = [
-                    logs.enter_context(with_log(runs[i], configs[i], workdirs[i], start, told[i]))
-                    for i in group
-                ]
-                trained = go_on(members, [found[i][0] for i in group], start, stop)
-            for i, state_and_step in zip(group, trained, strict=True):
+            own = [(runs[i], configs[i], workdirs[i]) for i in group]
+            states, found_now = [found[i][0] for i in group], None
+            while found_now is None:
+                with contextlib.ExitStack() as logs:
+                    members = [
+                        logs.enter_context(with_log(*its, start, told[i]))
+                        for i, its in zip(group, own, strict=True)
+                    ]
+                    found_now, failure = try_on(members, states, start, stop)
+                if failure is not None:
+                    states, start = go_back(own, failure)
+            for i, state_and_step in zip(group, found_now, strict=True):
                 found[i] = state_and_step
     return found
+
+
+def try_on(members: Sequence[Member], states: Sequence, step: int, stop: Stop):
+    """(what `go_on` returns, None), or (None, what was not finite)."""
+    try:
+        return go_on(members, states, step, stop), None
+    except guard.NotFinite as error:
+        return None, error.failure
 
 
 def claim(run: build.Run, configs: Sequence[Mapping], workdirs: Sequence[pathlib.Path]) -> None:
@@ -322,6 +281,9 @@ def with_log(
     with contextlib.closing(made) as log:
         if step == 0:
             log.text("config", json.dumps(config, indent=2))
+        for entry in rollbacks.read(workdir):
+            if entry.step == step:
+                log.text(f"rollback {entry.number}", entry.why)
         yield Member(run, config, workdir, log)
 
 
@@ -342,28 +304,8 @@ def go_on(members: Sequence[Member], states: Sequence, step: int, stop: "Stop") 
         state = together.join(states, mesh)
         state, step = loop(*members[0], state, step, stop, others=members[1:])
     if stop or step < config["num_steps"]:
-        print(f"stopped at step {step}, state saved; the same command again goes on from there")
-        sys.exit(128 + (stop.signal or signal.SIGTERM))
+        stop.end(step)
     return [(own, step) for _, own in each(members, state, mesh)]
-
-
-def restore(run: build.Run, workdir: pathlib.Path):
-    """(state, step) of the last good checkpoint, or the state at step 0."""
-    # Compiling dozens of random draws well takes a CPU longer than drawing them badly, once.
-    fast = {} if devices.on_accelerator() else {"xla_backend_optimization_level": 0}
-    initial = jax.jit(
-        run.method.init, out_shardings=devices.replicated(run.mesh), compiler_options=fast
-    )
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.replicated(run.mesh)),
-        jax.eval_shape(run.method.init, run.init_key),
-    )
-    found = checkpoint.restore(
-        build.checkpoints(workdir), abstract, warn=lambda text: print(f"warning: {text}")
-    )
-    if found is None:
-        return initial(run.init_key), 0
-    return found[1], found[0]
 
 
 def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: int) -> dict:
@@ -389,6 +331,7 @@ def finish(run: build.Run, config: Mapping, workdir: pathlib.Path, state, step: 
             frechet=config.get("frechet", frechet_scores.OFF),
             header={"method": config["method"], "data": run.dataset.name, "step": step}
             | {"seed": config["seed"], "versions": versions()}
+            | {"rollbacks": len(rollbacks.read(workdir))}
             | ({"cost": spent} if spent else {}),
         )
         page.write_run(run, config, workdir, state, step)

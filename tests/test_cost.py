@@ -15,7 +15,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ivg import build, cost, data, devices, dispatch, evaluate, log, together, train
+from ivg import build, calls, cost, data, devices, dispatch, evaluate, log, together, train
 from ivg.players import Method, Phase, Player, descend, player
 
 BATCH, SHAPE, PER_STEP = 8, (4, 4, 1), 3
@@ -218,7 +218,7 @@ def dispatch_of(step):
 
 @pytest.fixture(autouse=True)
 def compile_once(monkeypatch):
-    monkeypatch.setattr(train, "make_dispatch", lambda step, read: dispatch_of(step))
+    monkeypatch.setattr(calls, "make_dispatch", lambda step, read: dispatch_of(step))
 
 
 def make_run(num_devices: int | None = None) -> build.Run:

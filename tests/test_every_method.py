@@ -26,8 +26,8 @@ SMALL = {
 }
 
 
-def make(name):
-    """A small one, each player with an optimiser of its own."""
+def make(name, rate=lambda player: 1e-3):
+    """A small one, each player with an optimiser of its own, at the rate of that player."""
     own = digits.get_config(name).to_dict()[name]
     own |= {field: min(own[field], 8) for field in own if field.endswith("_steps")}
     own |= {field: value for field, value in SMALL.items() if field in own}
@@ -35,7 +35,7 @@ def make(name):
     players = own.pop("optimizer").keys()
     if name in ATTRIBUTE_METHODS:
         own["num_attributes"] = ATTRIBUTES
-    tx = dict.fromkeys(players, optax.sgd(1e-3))  # compiled faster than Adam
+    tx = {player: optax.sgd(rate(player)) for player in players}  # compiled faster than Adam
     return METHODS[name](image_shape=SHAPE, batch_size=BATCH, tx=tx, **own)
 
 

@@ -13,20 +13,23 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 # room -> the rooms of ivg that it may import
 ALLOWED = {
     "errors": set(),
-    "command_line": set(),
+    "command_line": {"terminal"},
     "players": set(),
     "distributions": {"distributions"},
     "transforms": set(),
     "losses": {"distributions", "losses"},
-    "metrics": {"metrics"},
-    "networks": {"networks"},
+    "npz": set(),
+    "metrics": {"metrics", "npz"},
+    "networks": {"networks", "npz"},
     "devices": set(),
     "data": {"data"},
-    "plots": set(),
-    "log": {"trackers"},
+    "plots": {"files"},
+    "log": {"files", "trackers"},
     "trackers": {"devices", "rundir"},
-    "checkpoint": set(),
-    "rundir": set(),
+    "files": set(),
+    "record": {"files"},
+    "checkpoint": {"files", "record", "rundir"},
+    "rundir": {"files"},
     "terminal": set(),
     "cost": set(),
     "profiling": set(),
@@ -41,13 +44,25 @@ ALLOWED = {
     "frechet_scores": {"data", "devices", "metrics", "networks", "players", "probes"},
     "evaluate": {"attribute_pictures", "attribute_scores", "data", "examples", "log", "metrics"}
     | {"frechet_scores", "pictures", "players", "plots", "rundir", "scoring"},
-    "build": {"attribute_scores", "data", "devices", "frechet_scores", "methods", "players"}
-    | {"rundir", "scoring", "trackers"},
+    "fields": {"configs", "rundir"},
+    "build": {"attribute_scores", "data", "devices", "fields", "frechet_scores", "methods"}
+    | {"players", "rundir", "scoring", "trackers"},
     "dispatch": {"data", "devices", "players"},
+    "watch": {"players"},
+    "rollbacks": {"rundir"},
+    "calls": {"build", "devices", "dispatch", "players", "rollbacks", "together"},
+    "guard": {"calls", "dispatch", "watch"},
+    "members": {"build", "calls", "cost", "devices", "guard", "log", "rollbacks", "stopping"}
+    | {"together"},
+    "recovery": {"build", "calls", "checkpoint", "cost", "devices", "guard", "members"}
+    | {"rollbacks", "stopping"},
+    "alarms": {"data", "examples", "players"},
     "together": {"devices", "players"},
     "stopping": {"devices"},
+    "lock": {"devices", "rundir"},
+    "midway": {"alarms", "attribute_scores", "build", "devices", "evaluate", "log", "pictures"}
+    | {"report", "scoring"},
     "train": {
-        "attribute_scores",
         "build",
         "checkpoint",
         "cost",
@@ -56,12 +71,12 @@ ALLOWED = {
         "dispatch",
         "evaluate",
         "log",
-        "pictures",
+        "midway",
         "profiling",
     }
-    | {"frechet_scores", "rundir", "scoring", "stopping", "terminal", "together", "trackers"}
-    | {"report"},
-    "report": {"attribute_pictures", "catalogue", "data", "examples", "log", "pictures"}
+    | {"frechet_scores", "rundir", "stopping", "terminal", "together", "trackers"}
+    | {"alarms", "calls", "guard", "lock", "members", "recovery", "report", "rollbacks"},
+    "report": {"attribute_pictures", "catalogue", "data", "examples", "files", "log", "pictures"}
     | {"players", "plots", "report", "rundir", "scoring"},
     # The command of `report` trains nothing, but restores: it stands above `train`.
     "report.__main__": {"build", "checkpoint", "memory", "report", "rundir", "runs"},
@@ -70,8 +85,8 @@ ALLOWED = {
     "compilation": set(),
     "configs": set(),
     "memory": set(),
-    "runs": {"build", "checkpoint", "compilation", "devices", "examples", "log", "plots"}
-    | {"rundir", "summary", "terminal", "train"},
+    "runs": {"build", "checkpoint", "compilation", "devices", "examples", "files", "plots"}
+    | {"lock", "rundir", "stopping", "summary", "terminal", "train"},
     "summary": {"terminal"},
     "catalogue": set(),
     "config_files": {"catalogue", "configs"},
@@ -82,8 +97,9 @@ ALLOWED = {
     "programs": {"build", "examples", "model", "players"},
     "card_scores": set(),
     "model_card": {"card_scores", "catalogue"},
-    "export": {"log", "model", "model_card", "programs", "rundir"},
-    "main": {"config_files", "devices", "memory", "runs", "terminal"},
+    "export": {"files", "log", "model", "model_card", "programs", "rundir"},
+    "mistakes": {"config_files"},
+    "main": {"config_files", "devices", "fields", "memory", "mistakes", "runs"},
 }
 # package -> the rooms that may import it
 OUTSIDE = {

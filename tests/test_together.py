@@ -14,7 +14,19 @@ import numpy as np
 import optax
 import pytest
 
-from ivg import build, checkpoint, data, devices, dispatch, evaluate, rundir, runs, together, train
+from ivg import (
+    build,
+    calls,
+    checkpoint,
+    data,
+    devices,
+    dispatch,
+    evaluate,
+    rundir,
+    runs,
+    together,
+    train,
+)
 from ivg.configs import digits
 from ivg.errors import UserError
 from ivg.log import Log, read_metrics
@@ -70,7 +82,7 @@ def compile_once():
         return build.Run(*run_of(first)[:3], *keys)
 
     patch.setattr(build, "build", built)
-    patch.setattr(train, "make_dispatch", lambda step, read: dispatch_of(step))
+    patch.setattr(calls, "make_dispatch", lambda step, read: dispatch_of(step))
     patch.setattr(together, "over_runs", functools.cache(together.over_runs))
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -190,7 +202,9 @@ def test_trouble_names_its_seed(tmp_path, capsys):
     run = run._replace(method=method)
     with contextlib.ExitStack() as logs:
         members = [
-            train.Member(run, of_seed(seed), folder, logs.enter_context(Log(folder, resume_step=0)))
+            train.Member(
+                run, of_seed(seed), folder, logs.enter_context(Log(folder, resume_step=None))
+            )
             for seed, folder in zip(SEEDS, seeds_of(tmp_path), strict=True)
         ]
         with pytest.raises(UserError, match="seed 4, step 7: a loss of player G .* of step 4"):

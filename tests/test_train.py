@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from ivg import build, checkpoint, data, devices, dispatch, train
+from ivg import build, calls, checkpoint, data, devices, dispatch, guard, train
 from ivg.errors import UserError
 from ivg.log import Log, read_metrics
 from ivg.methods import METHODS
@@ -94,9 +94,9 @@ def quick_compilation():
 def dispatches(monkeypatch):
     """Runs of one method share their dispatch, as compiling is what takes the time here."""
     make, readers = functools.cache(dispatch.make_dispatch), {}
-    monkeypatch.setattr(train, "make_dispatch", lambda step, read: make(step, read))
+    monkeypatch.setattr(calls, "make_dispatch", lambda step, read: make(step, read))
     monkeypatch.setattr(  # one for all arrays, one for all streamed images
-        train, "reader", lambda images: readers.setdefault(type(images), dispatch.reader(images))
+        calls, "reader", lambda images: readers.setdefault(type(images), dispatch.reader(images))
     )
 
 
@@ -157,15 +157,15 @@ def test_next_stop(step, end, per_dispatch, every, stop):
 
 def test_check_finite_names_step_player_and_term():
     good = {"G/a": np.ones(3), "D/b": np.ones(3), "finite/G": np.ones(3, bool)}
-    dispatch.check_finite(7, good, "m", "no checkpoint yet")
+    guard.check_finite(7, good, "m", "no checkpoint yet")
     with pytest.raises(UserError) as error:
-        dispatch.check_finite(7, good | {"D/b": np.array([1, np.nan, np.inf])}, "m", "kept")
+        guard.check_finite(7, good | {"D/b": np.array([1, np.nan, np.inf])}, "m", "kept")
     text = str(error.value)
     assert text.startswith("step 9: a loss of player D is not finite (D/b = nan); kept. ")
     assert "--config.m.optimizer.D.learning_rate" in text
     bad = good | {"finite/G": np.array([True, True, False])}
     with pytest.raises(UserError, match=r"step 10: an update of player G .*\(G/a = 1\); kept"):
-        dispatch.check_finite(7, bad, "m", "kept")
+        guard.check_finite(7, bad, "m", "kept")
 
 
 def test_loop_logs_saves_and_traces_once(tmp_path):
