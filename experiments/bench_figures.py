@@ -122,7 +122,7 @@ def picture_of(run: Run) -> pathlib.Path | None:
 
 def tile(path: pathlib.Path, label: str) -> np.ndarray:
     """A picture, no wider than TILE, with its label."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         width = min(TILE, image.width)
         size = (width, max(1, round(image.height * width / image.width)))
         picture = np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))

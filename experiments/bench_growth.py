@@ -296,7 +296,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.error = options.fail
+    parser.error = options.wrong
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)}; default cpu")
     parser.add_argument("--rounds", type=int, help="timings of each value")
     parser.add_argument("--seconds", type=float, help="of each timing")

@@ -264,7 +264,7 @@ def traversals(runs: Sequence[Run], out: pathlib.Path) -> list[dict[str, str]]:
             middle = "" if data == "sprites" else f"_{data}"
             name = f"ibgan_traversal{middle}_{which}.png"
             if (path := run.folder / "figures" / "traversal_images.png").exists():
-                with Image.open(path) as image:
+                with Image.open(path, formats=("PNG",)) as image:
                     picture = np.asarray(image.convert("RGB"))
                 plots.save(out / name, reporting.labelled(picture, label))
                 made.append({"picture": name, "label": label, "run": run.folder.name})

@@ -212,7 +212,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.error = options.fail
+    parser.error = options.wrong
     parser.add_argument("--workdir", type=pathlib.Path, default="runs/infovaegan_cpu")
     parser.add_argument("--out", type=pathlib.Path, default="experiments/results")
     parser.add_argument("--data", default="mnist", help="the runs are DATA_METHOD_SEED")

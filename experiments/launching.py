@@ -89,7 +89,7 @@ def requeued_once_saved() -> Iterator[None]:
     def notice(number, frame):
         stop = signal.getsignal(signal.SIGTERM)
         if isinstance(stop, Stop):
-            noticed.append(number)
+            noticed.append(stop)
             stop(signal.SIGTERM, frame)  # the loop saves and leaves
         else:
             requeue(number, frame)
@@ -102,7 +102,11 @@ def requeued_once_saved() -> Iterator[None]:
             if not noticed:
                 time.sleep(KILL_WAIT)
             else:
-                requeue(number, None)
+                try:
+                    requeue(number, None)
+                except SystemExit as last:  # submitit may look for a code of its own
+                    noticed[0].code = last.code
+                    raise
         raise
     finally:
         signal.signal(number, requeue)

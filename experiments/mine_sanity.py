@@ -178,7 +178,7 @@ def main(argv: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.error = options.fail
+    parser.error = options.wrong
     parser.add_argument("--preset", default="cpu", help=f"{', '.join(PRESETS)}; default cpu")
     parser.add_argument("--out", type=pathlib.Path, help="default experiments/results; "
                         "with --preset=smoke runs/mine_sanity_smoke")  # fmt: skip

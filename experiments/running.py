@@ -321,7 +321,7 @@ def batches(todo: Sequence[Run], at_once: int) -> list[list[Run]]:
 
 def train_group(group: Sequence[Run], workdir: pathlib.Path) -> None:
     """One run through the library's front door, several as one program."""
-    from ivg import compilation, devices, log, memory, runs, train
+    from ivg import compilation, devices, files, memory, runs, train
 
     memory.keep_memory()
     if len(group) == 1:
@@ -330,6 +330,6 @@ def train_group(group: Sequence[Run], workdir: pathlib.Path) -> None:
     devices.start_processes()
     compilation.keep_programs()
     configs, folders = [run.task.config for run in group], [run.folder for run in group]
-    with log.no_space(workdir):
+    with files.file_errors(workdir):
         for results, folder in zip(train.train_together(configs, folders), folders, strict=True):
             runs.report(results, folder)

@@ -318,9 +318,10 @@ def log_of(workdir):
 
 
 def preempt(workdir, name):
-    """Sends submitit's signal to the job once it trains the run of this name."""
+    """Sends submitit's signal to the job once a step of the run of this name is logged."""
     patience = time.monotonic() + 200
-    while not (workdir / name / "metrics.jsonl").exists():
+    log = workdir / name / "metrics.jsonl"
+    while not (log.exists() and log.stat().st_size):
         if time.monotonic() > patience:
             return
         time.sleep(0.01)
