@@ -66,11 +66,15 @@ class Recorder:
             self.tests += 1
             for name, value in report.user_properties:
                 group, _, figure = name.partition(".")
-                self.figures.setdefault(group, {})[figure] = value
+                known = self.figures.setdefault(group, {})
+                if figure in known:  # of another test: one of them would be lost
+                    self.bad.append(f"{report.nodeid} ({name} is recorded twice)")
+                known[figure] = value
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if exitstatus or self.bad:
-            print(f"\n{self.file} is left as it was: the session did not pass")
+            why = ", ".join(self.bad) or f"exit status {exitstatus}"
+            print(f"\n{self.file} is left as it was: {why}")
             return
         found = about(f"python -m pytest -m faults --reliability={self.file}", self.start)
         found |= {"tests": self.tests, "skipped": sorted(self.skipped)}

@@ -21,14 +21,17 @@ from ivg.errors import UserError
 HOLD = """
 import os, pathlib, subprocess, sys, time
 from ivg import lock
-with lock.held(*map(pathlib.Path, sys.argv[1:])):
-    if (copy := os.fork()) == 0:
-        sys.exit()  # a copy of the process that leaves in order
-    os.waitpid(copy, 0)
-    subprocess.Popen(["sleep", "100"], close_fds=False)
-    if os.fork():
-        print("held", flush=True)
-    time.sleep(100)
+try:
+    with lock.held(*map(pathlib.Path, sys.argv[1:])):
+        if (copy := os.fork()) == 0:
+            sys.exit()  # a copy of the process that leaves the block in order
+        os.waitpid(copy, 0)
+        subprocess.Popen(["sleep", "100"], close_fds=False)
+        if os.fork():
+            print("held", flush=True)
+        time.sleep(100)
+finally:
+    os._exit(0)  # without what libraries do at exit, which may wait for threads that a copy lacks
 """
 
 

@@ -266,4 +266,4 @@ def test_the_other_programs(amount, figure, folder):
         assert f"port {port} is in use" in answer.err and asking.refused(answer)
     assert asking.contents(folder) == before
     figure("command line", "of the other programs tried", counts["tried"])
-    figure("command line", "of these refused with one sentence", counts["refused"])
+    figure("command line", "of these lines refused with one sentence", counts["refused"])

@@ -122,7 +122,7 @@ def test_random_edits(amount, figure, folders):
     run()
     assert 0 < counts["refused"] < counts["tried"]
     figure("command line", "uses of an edited config.json tried", counts["tried"])
-    figure("command line", "of these refused with one sentence", counts["refused"])
+    figure("command line", "of these uses refused with one sentence", counts["refused"])
 
 
 CONTENTS = {
