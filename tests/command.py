@@ -42,9 +42,11 @@ TINY = (
 )
 
 
-# A test run that was itself started in the background ignores Ctrl-C, and its children would too.
+# A test run that was itself started in the background, or by nohup, ignores Ctrl-C or SIGHUP, and
+# its children would too.
 _LISTEN = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 LISTENING = (sys.executable, "-S", "-c", _LISTEN)

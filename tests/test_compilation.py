@@ -126,6 +126,7 @@ def test_training_and_reading_a_run_keep_programs(unset, monkeypatch):
         runs.train_runs({"num_runs": 1}, unset / "run")
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setattr(runs.checkpoint, "latest_step", lambda _: 1)
+    monkeypatch.setattr(runs.build, "check", lambda config: None)
     monkeypatch.setattr(runs.build, "build", stop)
     with pytest.raises(InterruptedError):
         runs.last_state({}, unset / "run")

@@ -205,7 +205,15 @@ def test_an_ignored_hangup_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_scores_are_given_up_in_one_line(capsys):
+@pytest.fixture
+def hangups_heard():
+    """As on a terminal; tests that were started by nohup do not hear them."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_scores_are_given_up_in_one_line(capsys, hangups_heard):
     with pytest.raises(SystemExit) as leaving:
         stopping.or_end(signal.raise_signal, signal.SIGHUP)
     assert leaving.value.code == 129

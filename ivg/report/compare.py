@@ -154,6 +154,8 @@ def write_page(folders: Sequence[pathlib.Path], out: pathlib.Path) -> pathlib.Pa
         UserError: a run cannot be read, or the page cannot be written.
     """
     text = page([read(folder) for folder in folders])
+    if out.is_dir():
+        raise UserError(f"{out} is a directory; use another --out.")
     with file_errors(out.parent):
         try:
             out.parent.mkdir(parents=True, exist_ok=True)

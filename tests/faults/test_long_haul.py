@@ -122,8 +122,9 @@ def test_each_function_is_compiled_once(haul, figure):
 def test_the_logs_are_bounded(haul, figure):
     """A line for each step that was logged, all of a length; few words; the newest checkpoints."""
     lines = (haul.workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
-    told = haul.steps // EVERY + (haul.steps - 1) // haul.between
-    assert len(lines) == told
+    told = [line for line in lines if '"eval/' not in line]
+    assert len(told) == haul.steps // EVERY
+    assert len(lines) - len(told) <= 3 * (haul.steps // haul.between)
     half = len(lines) // 2
     assert sum(map(len, lines[half:])) < 1.1 * sum(map(len, lines[:half])) + 1_000
     events = sum(path.stat().st_size for path in (haul.workdir / "tensorboard").iterdir())

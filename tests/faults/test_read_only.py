@@ -75,12 +75,10 @@ def test_somebody_elses_run_directory(toys, tmp_path, capsys, figure):  # noqa: 
     run, own = toy_runs.finished(tmp_path / "theirs" / "run"), tmp_path / "own"
     images = ivg.load(run).sample(3, seed=0)
     own.mkdir()
-    for folder in (tmp_path, *tmp_path.parents):  # pytest lets nobody else in
-        if folder.is_relative_to(tmp_path.parent.parent):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    toy_runs.let_in(tmp_path)
     own.chmod(0o777)
     for path in (run.parent, *run.parent.rglob("*")):
-        path.chmod(path.stat().st_mode & 0o555)
+        path.chmod((path.stat().st_mode | 0o055) & 0o555)
     with toy_runs.nobody():
         figure("storage", "commands refused without permission", assert_refused(run))
         assert_read(run, own, images)
@@ -154,9 +152,8 @@ def test_something_else_in_place_of_a_part(toys, tmp_path, capsys, amount, figur
 
 def test_folders_that_cannot_be_looked_into(toys, tmp_path, capsys, amount):  # noqa: F811
     """Neither a new run in them nor one that is there, which is not taken for a run at step 0."""
-    parents = [p for p in tmp_path.parents if p.is_relative_to(tmp_path.parent.parent)]
-    for folder in (tmp_path, *parents):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    toy_runs.let_in(tmp_path)
+    toy_runs.config_data()
     for name in ("", "checkpoints", "checkpoints/8", "checkpoints/8/state", "figures"):
         for mode in (0o000, 0o444, 0o666)[: amount(1, 3)]:
             run = toy_runs.finished(tmp_path / f"{name.replace('/', '_')}_{mode:o}")

@@ -104,7 +104,8 @@ def test_a_closed_terminal(tmp_path):
     """The run is on a terminal that goes away with the reader of all that is said."""
     workdir = tmp_path / "run"
     ours, theirs = os.openpty()
-    script = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    script = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    script += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # as if nohup had not started this
     script += "os.execv(sys.argv[1], sys.argv[1:])"
     arguments = [*crashing.arguments(10_000), f"--workdir={workdir}"]
     process = subprocess.Popen(

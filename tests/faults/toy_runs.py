@@ -75,6 +75,18 @@ def config(**changes) -> dict:
     return made | {"checkpoint_every": EVERY, "keep_checkpoints": 2, "eval_images": 20} | changes
 
 
+def let_in(folder: pathlib.Path) -> None:
+    """Lets other users into a folder of pytest, which makes it for nobody else."""
+    for above in (folder, *folder.parents):
+        if "pytest-of-" in str(above) or above.is_relative_to(folder.parent.parent):
+            above.chmod(above.stat().st_mode | 0o055)
+
+
+def config_data() -> None:
+    """Reads the images, which another user may not be able to do; within `toys` once for all."""
+    build.load_data(config())
+
+
 def train(workdir: pathlib.Path, **changes) -> None:
     runs.train_runs(config(**changes), workdir)
 

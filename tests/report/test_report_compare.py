@@ -197,7 +197,7 @@ def test_mistakes_are_one_sentence(folders, tmp_path, capsys):
     (broken / "config.json").write_text("{")
     assert "damaged" in sentence(capsys, broken, folders[2])
     (broken / "config.json").write_text("[]")
-    assert "no config of a run" in sentence(capsys, broken, folders[2])
+    assert "damaged" in sentence(capsys, broken, folders[2])
 
 
 def test_a_run_that_is_not_of_this_world_still_compares(tmp_path):
