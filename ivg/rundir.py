@@ -172,8 +172,8 @@ def read_config(workdir: pathlib.Path) -> dict:
         raise UserError(f"{path} cannot be read ({error.strerror}); set that right.") from None
     except (ValueError, RecursionError):
         raise UserError(
-            f"{path} is damaged (no JSON object); put back a copy (each checkpoint's ivg.json holds one, "
-            "under metadata and config) or start again in another --workdir."
+            f"{path} is damaged (no JSON object); put back a copy (each checkpoint's ivg.json "
+            "holds one, under metadata and config) or start again in another --workdir."
         ) from None
 
 
