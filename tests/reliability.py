@@ -5,15 +5,12 @@ A plain `pytest` runs them in a short form; `pytest -m faults` runs the long one
 of the tests' reports, so that they come from every worker of pytest-xdist.
 """
 
-import importlib.metadata
-import json
-import os
 import pathlib
-import platform
-import subprocess
 import time
 
 import pytest
+
+from experiments import provenance
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = REPOSITORY / "tests" / "faults"
@@ -76,34 +73,9 @@ class Recorder:
             why = ", ".join(self.bad) or f"exit status {exitstatus}"
             print(f"\n{self.file} is left as it was: {why}")
             return
-        found = about(f"python -m pytest -m faults --reliability={self.file}", self.start)
+        command = f"python -m pytest -m faults --reliability={self.file}"
+        seconds = time.monotonic() - self.start
+        found = provenance.about(REPOSITORY, command, seconds, PACKAGES)
         found |= {"tests": self.tests, "skipped": sorted(self.skipped)}
         found["figures"] = {group: self.figures[group] for group in sorted(self.figures)}
-        update(self.file, "faults", found)
-
-
-def about(command: str, start: float) -> dict:
-    """What every entry says: the command, how long it took, on what, of which commit."""
-    git = ["git", "-C", str(REPOSITORY)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--", ".", ":!experiments/results"],
-        capture_output=True,
-        text=True,
-    ).stdout
-    return {
-        "command": command,
-        "seconds": round(time.monotonic() - start),
-        "device": f"CPU, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
-        "commit": commit.strip() + (" with changes" if changed else ""),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-
-
-def update(file: pathlib.Path, name: str, entry: dict) -> None:
-    """Replaces one entry of the JSON file and leaves the others."""
-    known = json.loads(file.read_text()) if file.exists() else {}
-    draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps(known | {name: entry}, indent=1) + "\n")
-    draft.replace(file)
+        provenance.update(self.file, "faults", found)

@@ -17,10 +17,11 @@ def session(folder, *arguments) -> subprocess.CompletedProcess:
     """pytest in a folder of its own, with one test that says how much it tried."""
     (folder / "faults").mkdir(exist_ok=True)
     (folder / "faults" / "test_one.py").write_text(ONE)
-    plugin = f"import sys; sys.path.insert(0, {str(reliability.REPOSITORY / 'tests')!r})\n"
+    repository = reliability.REPOSITORY
+    plugin = f"import sys; sys.path[:0] = [{str(repository / 'tests')!r}, {str(repository)!r}]\n"
     plugin += f"import pathlib, reliability; reliability.FOLDER = pathlib.Path({str(folder)!r})\n"
     (folder / "conftest.py").write_text(plugin + "from conftest_of_ivg import *\n")
-    source = (reliability.REPOSITORY / "tests" / "conftest.py").read_text()
+    source = (repository / "tests" / "conftest.py").read_text()
     (folder / "conftest_of_ivg.py").write_text(source)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
