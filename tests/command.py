@@ -65,7 +65,8 @@ def environment(devices: int = 1) -> dict[str, str]:
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONUNBUFFERED": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(scratch() / "compiled"),
+        "JAX_COMPILATION_CACHE_DIR": os.environ["IVG_TESTS_PROGRAMS"],
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # a limit brings a lock
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "XLA_FLAGS": f"{fast} --xla_force_host_platform_device_count={devices}",

@@ -1,12 +1,20 @@
 """Strict settings for every test, and where the optional shared data are looked for."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests' networks are tiny: compiling is what costs, so compile fast rather than well.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing in the user's cache, neither by children
+# Where the commands that tests start (`command.py`) keep their programs: one folder for all workers
+# of pytest-xdist, which inherit it.
+if "IVG_TESTS_PROGRAMS" not in os.environ:
+    os.environ["IVG_TESTS_PROGRAMS"] = tempfile.mkdtemp(prefix="ivg_programs_")
+    atexit.register(shutil.rmtree, os.environ["IVG_TESTS_PROGRAMS"], ignore_errors=True)
 
 import jax
 import pytest
