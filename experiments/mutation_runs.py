@@ -35,7 +35,8 @@ SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",  # as in tests/conftest.py
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 "  # as in tests/conftest.py
+    "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
 }
 # The last one collects garbage five times a session, which takes longer than most mutants do.
 OPTIONS = ["-x", "-q", "--tb=line", "-o", "addopts=", "-p", "no:cacheprovider"]

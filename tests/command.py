@@ -61,7 +61,8 @@ def scratch() -> pathlib.Path:
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    fast += "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONUNBUFFERED": "1",

@@ -116,10 +116,12 @@ def image(page: Any) -> str:
 
 
 def move(page: Any, name: str, value: float) -> None:
-    """Drags a slider."""
+    """Drags a slider, once it is there."""
+    selector = f"#slider-{name} input[type=range]"
     script = """(slider, value) => {
         slider.value = value; slider.dispatchEvent(new Event("input", {bubbles: true})); }"""
-    page.eval_on_selector(f"#slider-{name} input[type=range]", script, value)
+    page.wait_for_selector(selector, timeout=20_000)
+    page.eval_on_selector(selector, script, value)
 
 
 def upload(page: Any, path: pathlib.Path) -> None:
