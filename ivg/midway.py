@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import jax
 
 from ivg import alarms, attribute_scores, build, devices, evaluate, pictures, scoring
-from ivg.log import Log
+from ivg.log import Log, read_metrics
 from ivg.report import page
 
 
@@ -23,25 +23,32 @@ def look(
         _look(run, config, workdir, log, devices.own_copy(state, run.mesh), step)
 
 
+def is_missing(config: Mapping, workdir: pathlib.Path, step: int) -> bool:
+    """Whether a run that goes on from `step` is still to be looked at: a signal cut that off."""
+    if not step or not config["eval_every"] or step % config["eval_every"]:
+        return False
+    series = read_metrics(workdir)
+    return not any(step in steps for name, (steps, _) in series.items() if name.startswith("eval/"))
+
+
 def _look(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state, step: int):
     method, key = run.method.at(step), jax.random.fold_in(run.eval_key, step)
     log.images(step, {"samples": pictures.sample_picture(method, state, key)})
+    scores = {}
     ratio = alarms.diversity(method, state, run.dataset, key)
     if ratio is not None:
-        log.scalars(step, {"eval/diversity": ratio})
+        scores["diversity"] = ratio
         log.alarm(step, alarms.sameness(method, ratio, step), kind="diversity")
     votes = config["disentanglement"]["quick_votes"]
     if votes and scoring.has_factors(method, run.dataset):
-        score = scoring.quick_score(method, state, run.dataset, votes)
-        log.scalars(step, {"eval/factor_vae": score})
+        scores["factor_vae"] = scoring.quick_score(method, state, run.dataset, votes)
     if evaluate.has_classes(method, run.dataset):
-        scores = evaluate.clustering_scores(
-            method, state, run.dataset, min(config["eval_images"], 2_000)
-        )
-        log.scalars(step, {f"eval/{name}": value for name, value in scores.items()})
+        limit = min(config["eval_images"], 2_000)
+        scores |= evaluate.clustering_scores(method, state, run.dataset, limit)
     if method.num_attributes and config["attribute_scores"]["quick_steps"]:
-        bits = attribute_scores.quick_information(
+        scores |= attribute_scores.quick_information(
             method, state, run.dataset, key, config["attribute_scores"]
         )
-        log.scalars(step, {f"eval/{name}": value for name, value in bits.items()})
+    if scores:  # one line, which is there or is not
+        log.scalars(step, scores, prefix="eval")
     page.write_run(run, config, workdir, state, step, running=True)

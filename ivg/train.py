@@ -56,6 +56,9 @@ def loop(run: build.Run, config: Mapping, workdir: pathlib.Path, log: Log, state
         ) as profile,
     ):
         calls, meter = calls_of(members), meter_of(members, stop)
+        if step < config["num_steps"]:
+            late = [midway.is_missing(m.config, m.workdir, step) for m in members]
+            look(members, meter, state, step, stop, late)
         failure = None
         try:
             state, end = dispatch_all(members, calls, meter, state, step, stop, bar, profile)
@@ -109,9 +112,7 @@ def dispatch_all(members: Sequence[Member], calls: Calls, meter: cost.Meter, sta
         else:
             bar.update(step)
         if config["eval_every"] and step % config["eval_every"] == 0 and not last:
-            with meter.apart("evaluation", state):
-                for member, own in each(members, state, mesh):
-                    apart(stop, midway.look, *member, own, step)
+            look(members, meter, state, step, stop)
             if stop:
                 last = save = True
         if save:
@@ -127,6 +128,19 @@ def dispatch_all(members: Sequence[Member], calls: Calls, meter: cost.Meter, sta
     if spoiled:
         raise spoiled
     return state, step
+
+
+def look(members: Sequence[Member], meter: cost.Meter, state, step: int, stop,
+         which: Sequence[bool] | None = None):  # fmt: skip
+    """Looks at the state of each run, or of some; a signal cuts it off."""
+    which = which or [True] * len(members)
+    if any(which):
+        with meter.apart("evaluation", state):
+            for wanted, (member, own) in zip(
+                which, each(members, state, mesh_of(members)), strict=True
+            ):
+                if wanted:
+                    apart(stop, midway.look, *member, own, step)
 
 
 def inputs_or_why(calls: Calls, step: int, end: int) -> tuple[tuple, UserError | None]:

@@ -25,13 +25,7 @@ from ivg import build, checkpoint, rundir
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DIGITS = "--config=configs/digits.py:infovaegan"
 STEPS = 40
-TINY = (
-    DIGITS,
-    "--config.infovaegan.network.width=8",
-    "--config.infovaegan.network.generator_norm=none",
-    "--config.infovaegan.network.encoder_norm=none",
-    "--config.infovaegan.num_critic=1",
-    "--config.infovaegan.dim_z=4",
+_SHORT = (
     "--config.batch_size=8",
     f"--config.num_steps={STEPS}",
     "--config.steps_per_dispatch=1",
@@ -39,6 +33,22 @@ TINY = (
     "--config.eval_every=0",
     "--config.checkpoint_every=5",
     "--config.eval_images=50",
+)
+TINY = (
+    DIGITS,
+    "--config.infovaegan.network.width=8",
+    "--config.infovaegan.network.generator_norm=none",
+    "--config.infovaegan.network.encoder_norm=none",
+    "--config.infovaegan.num_critic=1",
+    "--config.infovaegan.dim_z=4",
+    *_SHORT,
+)
+# Of all methods the VAE takes the least time to start.
+LIGHT = (
+    "--config=configs/digits.py:vae",
+    "--config.vae.network.width=8",
+    "--config.vae.dim_z=4",
+    *_SHORT,
 )
 
 
@@ -192,7 +202,7 @@ def last_state(workdir: pathlib.Path) -> tuple[int, dict[str, np.ndarray]]:
 def assert_same_state(a: pathlib.Path, b: pathlib.Path) -> None:
     """Both last checkpoints are of the same step and equal bit for bit."""
     (step, ours), (other_step, theirs) = last_state(a), last_state(b)
-    assert step == other_step and ours.keys() == theirs.keys() and len(ours) > 50
+    assert step == other_step and ours.keys() == theirs.keys() and len(ours) > 20
     for path, array in ours.items():
         assert array.tobytes() == theirs[path].tobytes(), path
 

@@ -213,13 +213,13 @@ def test_safe_changes_continue(tmp_path):
 def test_not_a_number_is_named_and_the_last_good_checkpoint_kept(tmp_path):
     """A learning rate that breaks the run at its second step."""
     workdir = tmp_path / "run"
-    rate = "--config.infovaegan.optimizer.q_z.learning_rate=1e30"
-    text = command.refused(*command.TINY, rate, "--config.checkpoint_every=1",
+    rate = "--config.vae.optimizer.G.learning_rate=1e38"
+    text = command.refused(*command.LIGHT, rate, "--config.checkpoint_every=1",
                            f"--workdir={workdir}")  # fmt: skip
-    assert "step 2: a loss of player q_z is not finite (q_z/" in text
+    assert "step 2: a loss of player G is not finite (G/" in text
     assert "it began in" in text
     assert "the last good checkpoint is that of step 1." in text
-    assert "Lower --config.infovaegan.optimizer.q_z.learning_rate" in text
+    assert "Lower --config.vae.optimizer.G.learning_rate" in text
     assert command.steps_saved(workdir) == [1]
 
 

@@ -1,7 +1,10 @@
 """--config.parallel=runs: every device trains seeds of its own, as it would alone."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +33,13 @@ def alone(seed: int, **changes) -> dict:
     return config_of(seed=seed, num_runs=1, **changes)
 
 
+def finish(run, config, workdir, state, step) -> dict:
+    """Stands for the evaluation at the end, which takes longer than the training."""
+    return {"seed": config["seed"], "step": step, "method": METHOD, "figures": []}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def unscored():
-    """Training without the evaluation at its end, which takes longer."""
-
-    def finish(run, config, workdir, state, step):
-        return {"seed": config["seed"], "step": step, "method": METHOD, "figures": []}
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "finish", finish)
         jax.config.update("jax_disable_most_optimizations", True)  # what compiles faster
@@ -59,14 +62,39 @@ def last(workdir: pathlib.Path):
     return step, [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
-def test_each_seed_is_bit_for_bit_the_run_alone(spread, tmp_path):
+# Compiled as users have it: with the flags of these tests the last digits differ.
+CHILD = """
+import pathlib, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+import test_parallel_runs as test
+from ivg import runs, train
+
+train.finish = test.finish
+folder, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+runs.train_runs(test.config_of(), folder / "spread")
+train.train(test.alone(seed), folder / "alone")
+"""
+
+
+def test_each_seed_is_bit_for_bit_the_run_alone(tmp_path):
     seed = SEEDS[2]
-    train.train(alone(seed), tmp_path / "alone")
-    (step, ours), (other, theirs) = last(spread / f"seed_{seed}"), last(tmp_path / "alone")
+    here = pathlib.Path(__file__).resolve().parent
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(tmp_path), str(seed)],
+        cwd=here,
+        env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(here.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (step, ours), (other, theirs) = (
+        last(tmp_path / name) for name in (f"spread/seed_{seed}", "alone")
+    )
     assert step == other == STEPS
     for a, b in zip(ours, theirs, strict=True):
         assert a.tobytes() == b.tobytes()
-    ours, theirs = read_metrics(spread / f"seed_{seed}"), read_metrics(tmp_path / "alone")
+    ours, theirs = (read_metrics(tmp_path / name) for name in (f"spread/seed_{seed}", "alone"))
     assert ours.keys() == theirs.keys()
     for name, (_, values) in ours.items():
         np.testing.assert_allclose(values, theirs[name][1], rtol=1e-6, err_msg=name)

@@ -18,7 +18,7 @@ def in_the_middle(workdir, seed: int, low: int = 3, high: int = 25):
 
 def test_several_steps_a_dispatch_and_streamed_images(tmp_path):
     arguments = (
-        *command.TINY,
+        *command.LIGHT,
         "--config.steps_per_dispatch=4",
         "--config.log_every=4",
         "--config.checkpoint_every=8",

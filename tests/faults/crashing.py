@@ -15,11 +15,8 @@ STEPS = 40
 
 def arguments(num_steps: int = STEPS) -> tuple[str, ...]:
     """Of a run of so many steps; a step takes about 10 ms, a save 50."""
-    fields = {"vae.network.width": 8, "vae.dim_z": 4, "batch_size": 8, "num_steps": num_steps}
-    fields |= {"steps_per_dispatch": 1, "log_every": 1, "eval_every": 0, "eval_images": 50}
-    fields |= {"checkpoint_every": INTERVAL, "keep_checkpoints": 2}
-    flags = [f"--config.{name}={value}" for name, value in fields.items()]
-    return ("--config=configs/digits.py:vae", *flags)
+    fields = {"num_steps": num_steps, "checkpoint_every": INTERVAL, "keep_checkpoints": 2}
+    return (*command.LIGHT, *(f"--config.{name}={value}" for name, value in fields.items()))
 
 
 @functools.cache

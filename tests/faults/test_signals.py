@@ -4,17 +4,24 @@ On one run, one after the other; at the end it is what it is without them, bit f
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 import command
 import crashing
+import pytest
+import toy_runs
+from toy_runs import toys  # noqa: F401, a fixture
+
+from ivg import alarms
 
 BOUND = 10.0  # seconds
 SLOWED = pathlib.Path(__file__).with_name("slowed.py")
@@ -166,3 +173,26 @@ def wait_for_step(step: int, workdir: pathlib.Path, process: subprocess.Popen) -
     while crashing.last_logged(workdir) < step:
         assert time.monotonic() < patience and process.poll() is None
         time.sleep(0.01)
+
+
+def test_scores_that_a_signal_cut_off_come_later(toys, tmp_path, monkeypatch):  # noqa: F811
+    changes = {"eval_every": 4, "num_steps": 10}
+    toy_runs.train(tmp_path / "reference", **changes)
+    whole, count = alarms.diversity, itertools.count(1)
+
+    def slow(*args):
+        if next(count) == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+            time.sleep(15)
+        return whole(*args)
+
+    monkeypatch.setattr(alarms, "diversity", slow)
+    with pytest.raises(SystemExit) as end:
+        toy_runs.train(tmp_path / "run", **changes)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert "eval/" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    for _ in range(2):  # the second time nothing is left to do
+        toy_runs.train(tmp_path / "run", **changes)
+        lines = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("reference", "run")]
+        assert lines[0] == lines[1] and lines[0].count(b"eval/") == 2
+    assert toy_runs.state(tmp_path / "run") == toy_runs.state(tmp_path / "reference")
