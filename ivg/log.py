@@ -183,7 +183,11 @@ class NoLog:
 
 
 def read_metrics(run_dir: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Every scalar of a run's `metrics.jsonl`: name -> (steps int [n], values float [n])."""
+    """Every scalar of a run's `metrics.jsonl`: name -> (steps int [n], values float [n]).
+
+    Raises:
+      UserError: the file system does not let it be read.
+    """
     series: dict[str, tuple[list[int], list[float]]] = {}
     for line in _lines(pathlib.Path(run_dir) / METRICS):
         step = line.pop("step")
@@ -206,7 +210,7 @@ def read_cost(run_dir: str | os.PathLike) -> dict[str, Any] | None:
 def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     """Whole lines of such a file, in order; a torn one (no space, power cut) is passed over."""
     if path.exists():
-        with open(path, "rb") as f:
+        with file_errors(path.parent), open(path, "rb") as f:
             yield from filter(None, map(_parsed, f))
 
 
