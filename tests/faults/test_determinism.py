@@ -19,6 +19,7 @@ TINY_IBGAN = (
 )
 TINY_MMVAE = (
     "--config=configs/faces.py:mmvae",
+    "--config.data.in_memory=auto",
     "--config.mmvae.network.width=0.03",
     "--config.mmvae.statistics.width=8",
     "--config.batch_size=4",
