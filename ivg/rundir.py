@@ -200,10 +200,20 @@ def runs_in(path: pathlib.Path, most: int = 8) -> str:
     return ", ".join(found[:most]) + (", ..." if len(found) > most else "")
 
 
-def write_facts(workdir: pathlib.Path, facts: Facts) -> None:
-    """Writes data.json, with a checksum."""
+def write_facts(workdir: pathlib.Path, facts: Facts) -> str:
+    """Writes data.json, with a checksum.
+
+    Returns:
+        What differs from what it said before, in words; "" where nothing does, or it said nothing.
+    """
+    try:
+        before = read_facts(workdir) or facts
+    except UserError:
+        before = facts
     content = facts._asdict()
     write_json(workdir / "data.json", content | {"crc32": _checksum(content)})
+    pairs = zip(facts._fields, before, facts, strict=True)
+    return ", ".join(f"{name}: {old} -> {new}" for name, old, new in pairs if old != new)
 
 
 def _checksum(content: Mapping[str, Any]) -> int:

@@ -269,7 +269,11 @@ def claim(run: build.Run, configs: Sequence[Mapping], workdirs: Sequence[pathlib
     """Makes the directories those of these runs."""
     for config, workdir in zip(configs, workdirs, strict=True):
         rundir.claim(workdir, config)
-        rundir.write_facts(workdir, build.facts(run.dataset))
+        if changed := rundir.write_facts(workdir, build.facts(run.dataset)):
+            print(
+                f"warning: {workdir}: its data are not those that it began with "
+                f"({changed}); it goes on with them"
+            )
         checkpoint.clean(build.checkpoints(workdir))
         if run.dataset.name == "celeba_glasses":
             celeba_glasses.write_subset(workdir / "subset.json", run.dataset, seed=0)

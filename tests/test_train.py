@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from ivg import build, calls, checkpoint, data, devices, dispatch, guard, train
+from ivg import build, calls, checkpoint, data, devices, dispatch, guard, rundir, train
 from ivg.errors import UserError
 from ivg.log import Log, read_metrics
 from ivg.methods import METHODS
@@ -234,6 +234,17 @@ def test_steps_per_dispatch_and_number_of_devices_change_nothing(tmp_path):
 def test_evaluation_in_the_middle_does_not_touch_the_training(tmp_path):
     quiet = go(make_run(toy()), tmp_path / "quiet")
     assert_same(go(make_run(toy()), tmp_path / "evaluated", eval_every=4), quiet)
+
+
+def test_images_other_than_those_it_began_with_are_noticed(tmp_path, capsys):
+    for images, said in ((IMAGES, ""), (IMAGES, ""), (IMAGES[:20], "num_images: 30 -> 20"),
+                         (IMAGES[:20], "")):  # fmt: skip
+        train.claim(make_run(toy(), images), [CONFIG], [tmp_path])
+        words = f"its data are not those that it began with ({said}); it goes on with them"
+        assert capsys.readouterr().out == (f"warning: {tmp_path}: {words}\n" if said else "")
+    (tmp_path / "data.json").write_text("{")  # damaged: written anew
+    train.claim(make_run(toy()), [CONFIG], [tmp_path])
+    assert capsys.readouterr().out == "" and rundir.read_facts(tmp_path).num_images == 30
 
 
 def real(name: str) -> Method:
