@@ -65,6 +65,7 @@ def test_one_at_a_time(tmp_path, amount, figure):
         workdir, refused = tmp_path / f"run_{number}", refused + 1
     try:
         os.kill(winner.pid, signal.SIGSTOP)  # what changes now, another one has changed
+        os.waitpid(winner.pid, os.WUNTRACED)  # until all of its threads stand still
         before = command.contents(workdir)
         for mode in amount(["evaluate"], ["evaluate", "train"]):
             done = command.run(*ENDLESS, f"--workdir={workdir}", f"--mode={mode}")
