@@ -276,7 +276,7 @@ def _checkpoints(directory: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
         paths = list(directory.iterdir())
     except OSError as error:
         # A link to a disk that is not there must not look like a run without checkpoints.
-        if isinstance(error, FileNotFoundError) and not os.path.lexists(directory):
+        if isinstance(error, FileNotFoundError) and not os.path.islink(directory):
             return []
         raise UserError(
             f"the checkpoints in {directory} cannot be read ({error.strerror}); set that right, "

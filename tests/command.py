@@ -144,11 +144,13 @@ def refused(*arguments: object, **options) -> str:
 def interrupt(process: subprocess.Popen, number: int, when: Callable[[], bool], delay: float = 0):
     """Sends a signal `delay` seconds after `when()`. Returns the ended process."""
     patience = time.monotonic() + 200
-    while not when():
-        if process.poll() is not None or time.monotonic() > patience:
-            process.kill()
-            raise AssertionError(f"not interrupted in time: {process.communicate()}")
-        time.sleep(0.002)
+    try:
+        while not when():
+            assert process.poll() is None and time.monotonic() < patience, "not there in time"
+            time.sleep(0.002)
+    except BaseException as error:
+        process.kill()
+        raise AssertionError(f"not interrupted: {process.communicate()}") from error
     time.sleep(delay)
     process.send_signal(number)
     return finish(process)

@@ -242,6 +242,7 @@ def distance(features_1: np.ndarray, features_2: np.ndarray) -> float:
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
     """F [D, rank] with F F^T the covariance; directions without variance are left out."""
+    covariance = np.asarray(covariance, np.float64)  # LAPACK has no longer ones
     values, vectors = scipy.linalg.eigh(covariance, check_finite=False, driver="evd")
     if values[0] < -NEGATIVE * np.abs(values).max():
         raise UserError(f"a covariance has the negative eigenvalue {values[0]:g}: it is none")
