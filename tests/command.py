@@ -5,6 +5,7 @@ takes the time here; whatever is compared bit for bit is made by the same compil
 """
 
 import atexit
+import fcntl
 import functools
 import json
 import os
@@ -70,13 +71,18 @@ def scratch() -> pathlib.Path:
     return pathlib.Path(folder)
 
 
+def common() -> pathlib.Path:
+    """A folder of all workers of this test session, removed at its end."""
+    return pathlib.Path(os.environ["IVG_TESTS_COMMON"])
+
+
 def environment(devices: int = 1) -> dict[str, str]:
     fast = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     fast += "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONUNBUFFERED": "1",
-        "JAX_COMPILATION_CACHE_DIR": os.environ["IVG_TESTS_PROGRAMS"],
+        "JAX_COMPILATION_CACHE_DIR": str(common() / "programs"),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # a limit brings a lock
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -181,8 +187,12 @@ def train_only(*arguments: object, workdir: pathlib.Path, last: int = STEPS) -> 
 @functools.cache
 def finished_run() -> pathlib.Path:
     """The run directory of TINY, trained without interruption; not to be changed."""
-    workdir = scratch() / "finished"
-    ok(*TINY, f"--workdir={workdir}")
+    workdir = common() / "finished"
+    with open(common() / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker that needs it trains it
+        if not workdir.exists():
+            ok(*TINY, f"--workdir={scratch() / 'finished'}")
+            shutil.move(scratch() / "finished", workdir)
     return workdir
 
 

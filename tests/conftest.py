@@ -15,11 +15,11 @@ os.environ.setdefault(
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
 )
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing in the user's cache, neither by children
-# Where the commands that tests start (`command.py`) keep their programs: one folder for all workers
-# of pytest-xdist, which inherit it.
-if "IVG_TESTS_PROGRAMS" not in os.environ:
-    os.environ["IVG_TESTS_PROGRAMS"] = tempfile.mkdtemp(prefix="ivg_programs_")
-    atexit.register(shutil.rmtree, os.environ["IVG_TESTS_PROGRAMS"], ignore_errors=True)
+# Of all workers of pytest-xdist, which inherit it: what the commands that tests start compile, and
+# one finished run (`command.py`).
+if "IVG_TESTS_COMMON" not in os.environ:
+    os.environ["IVG_TESTS_COMMON"] = tempfile.mkdtemp(prefix="ivg_common_")
+    atexit.register(shutil.rmtree, os.environ["IVG_TESTS_COMMON"], ignore_errors=True)
 
 import jax
 import pytest

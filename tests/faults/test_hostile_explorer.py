@@ -290,6 +290,10 @@ def test_hostile_names_stay_words_in_the_page(site, figure):
     with browser() as running, opened(running, address) as found:
         page = found.page
         page.wait_for_selector("#picture img")
+        shown = (
+            "[...document.querySelectorAll('button')].some(b => b.innerText.startsWith('with '))"
+        )
+        page.wait_for_function(f"() => {shown}", timeout=20_000)
         for text in hostile.TEXTS[1:3]:
             words = " ".join(text.split())
             labels = [" ".join(x.split()) for x in page.locator("button").all_inner_texts()]

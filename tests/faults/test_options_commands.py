@@ -126,7 +126,7 @@ def test_random_command_lines(amount, figure, ask, folder):
     counts = collections.Counter()
     before = asking.contents(folder)
 
-    @settings(max_examples=amount(80, 1_200), deadline=None, derandomize=True, database=None)
+    @settings(max_examples=amount(40, 1_200), deadline=None, derandomize=True, database=None)
     @given(commands)
     def run(line):
         if not any(tool in word for word in line for tool in TOOLS):
@@ -254,7 +254,7 @@ def test_the_other_programs(amount, figure, folder):
     before = asking.contents(folder)
     with asking.asking(folder, *OTHERS, *EXPERIMENTS) as ask, socket.create_server(HERE) as taken:
 
-        @settings(max_examples=amount(30, 300), deadline=None, derandomize=True, database=None)
+        @settings(max_examples=amount(15, 300), deadline=None, derandomize=True, database=None)
         @given(st.sampled_from([*OTHERS, *EXPERIMENTS]), st.lists(arguments, max_size=4))
         def run(program, words):
             counts["tried"] += 1

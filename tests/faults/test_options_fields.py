@@ -86,7 +86,7 @@ words |= st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 def test_random_fields(amount, figure, ask):
     counts = collections.Counter()
 
-    @settings(max_examples=amount(80, 1_000), deadline=None, derandomize=True, database=None)
+    @settings(max_examples=amount(40, 1_000), deadline=None, derandomize=True, database=None)
     @given(
         st.sampled_from(NAMES),
         st.sampled_from(METHODS),
